@@ -1,0 +1,3 @@
+"""discordfs mounts Discord as a drive."""
+
+__version__ = "0.1.0"
