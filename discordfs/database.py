@@ -1,0 +1,138 @@
+"""One SQLite connection in WAL mode, the lock around it, and when it goes to disk.
+
+Job: transactions, counters that never repeat, sync and checkpoint. A commit survives a kill of the
+process; `sync` makes all commits so far survive a power cut. Threading: every use of the connection is
+inside `transaction()` or `reading()`, which hold one lock; nothing in here waits for the network.
+
+The order that keeps power cuts harmless: nothing of the index may reach the disk before the staging bytes
+that it names. So SQLite's own checkpoints are off, and `sync` and `checkpoint` sync staging first: `sync`
+once outside the lock for the bulk, once inside for the little that came since.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from discordfs import schema
+from discordfs.errors import ConfigError, NoSpace
+
+_RESERVE = 4096
+_LARGEST_WAL = 16 * 1024**2
+_COMMITS_BETWEEN_LOOKS = 64
+
+
+class Database:
+    """The index's file at `path`, made if absent. Raises FormatError, ConfigError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._counters: dict[str, tuple[int, int]] = {}
+        self._rollback_callbacks: list[Callable[[], None]] = []
+        self._connection = _connect(path)
+        self._commits = 0
+        self._sync_staging: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing. A full disk is NoSpace, and nothing has changed."""
+        with self._lock:
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._counters.clear()
+                for callback in self._rollback_callbacks:
+                    callback()
+                if _is_full(error):
+                    raise NoSpace(f"the disk of {self.path} is full") from error
+                raise
+            self._commits += 1
+            if self._commits % _COMMITS_BETWEEN_LOOKS == 0 and self._wal_bytes() > _LARGEST_WAL:
+                self.checkpoint()
+
+    def before_sync(self, sync_staging: Callable[[], None]) -> None:
+        """What has to be on disk before any commit is: called ahead of each sync and checkpoint."""
+        self._sync_staging = sync_staging
+
+    def on_rollback(self, callback: Callable[[], None]) -> None:
+        """Called, under the lock, after each transaction that was undone: what was kept in memory beside
+        the tables must be read anew."""
+        self._rollback_callbacks.append(callback)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            yield self._connection
+
+    def next(self, name: str) -> int:
+        """The counter's next value, never given before. Only inside a transaction."""
+        value, ceiling = self._counters.get(name) or self._load_counter(name)
+        if value >= ceiling:
+            ceiling = value + _RESERVE
+            self._connection.execute("UPDATE counters SET ceiling = ? WHERE name = ?", (ceiling, name))
+        self._counters[name] = (value + 1, ceiling)
+        return value
+
+    def _load_counter(self, name: str) -> tuple[int, int]:
+        self._connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 2)", (name,))
+        row = self._connection.execute("SELECT ceiling FROM counters WHERE name = ?", (name,)).fetchone()
+        return row[0], row[0]
+
+    def sync(self) -> None:
+        """Every commit so far, and the staging bytes they name, are on disk when this returns."""
+        self._sync_staging()
+        with self._lock:
+            self._sync_staging()
+            self._connection.execute("PRAGMA synchronous = FULL")
+            try:
+                with self.transaction() as connection:
+                    connection.execute(
+                        "INSERT INTO counters VALUES ('sync', 0) "
+                        "ON CONFLICT (name) DO UPDATE SET ceiling = ceiling + 1"
+                    )
+            finally:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def checkpoint(self) -> None:
+        """Moves the WAL into the database, and empties it."""
+        with self._lock:
+            self._sync_staging()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _wal_bytes(self) -> int:
+        wal = self.path.with_name(self.path.name + "-wal")
+        return wal.stat().st_size if wal.exists() else 0
+
+    def close(self) -> None:
+        with self._lock:
+            self.checkpoint()
+            self._connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=256)
+    try:
+        schema.prepare(connection, path)
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA cache_size = -32768")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise ConfigError(f"{path} is no index of a drive, or it is damaged: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL

@@ -1,0 +1,576 @@
+"""The drive: what POSIX expects of paths, inodes and handles, over index, staging and chunks.
+
+Job: semantics. Works without libfuse; raises the errors of errors.py, which the faces translate. What is
+promised, and what each call has done once it returned, stands in docs/SEMANTICS.md.
+
+Threading: any thread may call anything. Lock order, outermost first:
+
+    1. the tree lock     names: create, link, unlink, rename, and open against them
+    2. a node's lock     one inode's contents and attributes
+    3. the node table    who uses which inode (a leaf but for nothing: only dictionary work inside)
+    4. the index's lock, 5. staging's lock
+
+None of them is held while waiting for Discord or for room in staging.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from discordfs.chunkstore import ChunkStore
+from discordfs.errors import (
+    AttributeTooBig,
+    BadHandle,
+    Damaged,
+    DirectoryNotEmpty,
+    DiscordfsError,
+    EntryExists,
+    FileTooBig,
+    InvalidArgument,
+    IsADirectory,
+    NameTooLong,
+    NoAttribute,
+    NoEntry,
+    NotADirectory,
+    NotPermitted,
+    NotSupported,
+    TooManyLinks,
+)
+from discordfs.index import Index
+from discordfs.ledger import END
+from discordfs.model import (
+    NAME_MAX,
+    ROOT_INO,
+    Attr,
+    Caller,
+    Clock,
+    DirEntry,
+    Extent,
+    Home,
+    Opened,
+    StatFs,
+)
+from discordfs.node import Node
+from discordfs.readahead import Readahead
+from discordfs.staging import Moved, Staging
+from discordfs.uploader import Uploader
+
+log = logging.getLogger(__name__)
+
+STATE_XATTR = b"user.discordfs.state"
+FREE_WHILE_WORKING = 2**50
+"""What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
+
+_LINK_MAX = 65_000
+_TARGET_MAX = 4095
+_XATTR_MAX = 65_536
+_XATTR_SPACES = (b"user.", b"trusted.", b"security.")
+_XATTR_CREATE, _XATTR_REPLACE = 1, 2
+_TRIES = 8
+
+
+@dataclass(slots=True)
+class _Handle:
+    node: Node
+    may_read: bool
+    may_write: bool
+    appends: bool
+    syncs: bool
+    readahead: Readahead = field(default_factory=Readahead)
+
+
+class Drive:
+    """model.Filesystem over an index, staging and chunks. `cancelled` tells, on the calling thread,
+    whether the caller of the current operation has gone away."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        staging: Staging,
+        chunks: ChunkStore,
+        uploader: Uploader,
+        clock: Clock,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._index = index
+        self._staging = staging
+        self._chunks = chunks
+        self._uploader = uploader
+        self._clock = clock
+        self._cancelled = cancelled
+        self._tree = threading.Lock()
+        self._nodes: dict[int, Node] = {}
+        self._nodes_lock = threading.Lock()
+        self._handles: dict[int, _Handle] = {}
+        self._numbers = itertools.count(1)
+        self._linked: set[int] = set()
+        uploader.attach(self.settle, self._reload)
+        index.before_sync(staging.sync)
+
+    def time_ns(self) -> int:
+        return self._clock()
+
+    # --- paths ------------------------------------------------------------------------------------
+
+    def _resolve(self, path: bytes) -> int:
+        ino = ROOT_INO
+        for name in path.split(b"/"):
+            if name:
+                found = self._index.lookup(ino, name)
+                if found is None:
+                    raise self._no_entry(path, ino, name)
+                ino = found
+        return ino
+
+    def _no_entry(self, path: bytes, parent: int, name: bytes) -> DiscordfsError:
+        if len(name) > NAME_MAX:
+            return NameTooLong(os.fsdecode(path))
+        if not self._index.attr(parent).is_dir:
+            return NotADirectory(os.fsdecode(path))
+        return NoEntry(os.fsdecode(path))
+
+    def _parent(self, path: bytes) -> tuple[int, bytes]:
+        head, _, name = path.rpartition(b"/")
+        if not name:
+            raise InvalidArgument("the root itself has no name")
+        if len(name) > NAME_MAX:
+            raise NameTooLong(os.fsdecode(path))
+        parent = self._resolve(head)
+        if not self._index.attr(parent).is_dir:
+            raise NotADirectory(os.fsdecode(path))
+        return parent, name
+
+    # --- nodes in use -------------------------------------------------------------------------------
+
+    def _take(self, ino: int) -> Node:
+        with self._nodes_lock:
+            node = self._nodes.get(ino)
+            if node is None:
+                node = self._nodes[ino] = Node(ino, self._index, self._staging)
+            node.users += 1
+            return node
+
+    def _give(self, node: Node) -> None:
+        with self._nodes_lock:
+            node.users -= 1
+            if node.users:
+                return
+            del self._nodes[node.ino]
+        with node.lock:
+            if node.is_changed:
+                log.error(
+                    "inode %d was closed with writes that could not be committed: they are lost", node.ino
+                )
+                node.abandon()
+            node.rest()
+        self._forget_if_unlinked(node.ino)
+
+    def _forget_if_unlinked(self, ino: int) -> None:
+        """Whoever closes an inode and whoever unlinks it both look, after they did so: the later one sees
+        that nothing holds it any more."""
+        try:
+            if self._index.attr(ino).nlink or self._is_in_use(ino):
+                return
+        except NoEntry:
+            return
+        self._staging.release(self._index.forget(ino))
+
+    @contextmanager
+    def _using(self, ino: int) -> Iterator[Node]:
+        """The inode, locked."""
+        node = self._take(ino)
+        try:
+            with node.lock:
+                yield node
+        finally:
+            self._give(node)
+
+    def _is_in_use(self, ino: int) -> bool:
+        with self._nodes_lock:
+            return ino in self._nodes
+
+    def settle(self) -> None:
+        """Commits what open files hold and takes back what they reserved: staging needs room."""
+        with self._nodes_lock:
+            nodes = list(self._nodes)
+        for ino in nodes:
+            try:
+                with self._using(ino) as node:
+                    self._commit(node)
+                    node.rest()
+            except NoEntry:
+                log.debug("inode %d was closed and removed meanwhile", ino)
+
+    def _commit(self, node: Node) -> None:
+        if node.commit():
+            self._uploader.committed()
+
+    def _reload(self, inodes: Iterable[int]) -> None:
+        """Their extents have moved to a chunk."""
+        for ino in inodes:
+            with self._nodes_lock:
+                node = self._nodes.get(ino)
+            if node is not None:
+                with node.lock:
+                    node.reload()
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def getattr(self, path: bytes) -> Attr:
+        return self._attr(self._resolve(path))
+
+    def _attr(self, ino: int) -> Attr:
+        node = self._nodes.get(ino)
+        if node is None or not node.is_changed:
+            return self._index.attr(ino)
+        with node.lock:
+            return node.attr()
+
+    def fgetattr(self, handle: int) -> Attr:
+        return self._attr(self._handle(handle).node.ino)
+
+    def readdir(self, path: bytes) -> list[DirEntry]:
+        ino = self._resolve(path)
+        if not self._index.attr(ino).is_dir:
+            raise NotADirectory(os.fsdecode(path))
+        return self._index.entries(ino)
+
+    def readlink(self, path: bytes) -> bytes:
+        ino = self._resolve(path)
+        if not stat.S_ISLNK(self._index.attr(ino).mode):
+            raise InvalidArgument(f"{os.fsdecode(path)} is no symbolic link")
+        return self._index.target(ino)
+
+    def statfs(self) -> StatFs:
+        free = FREE_WHILE_WORKING if self._uploader.is_working else self._staging.room()
+        return StatFs(self._index.ledger.live_bytes + free, free, self._index.inodes)
+
+    # --- names ------------------------------------------------------------------------------------------
+
+    def mkdir(self, path: bytes, mode: int, caller: Caller) -> None:
+        self._make(path, stat.S_IFDIR | stat.S_IMODE(mode), caller)
+
+    def mknod(self, path: bytes, mode: int, rdev: int, caller: Caller) -> None:
+        self._make(path, mode, caller, rdev=rdev)
+
+    def symlink(self, path: bytes, target: bytes, caller: Caller) -> None:
+        if len(target) > _TARGET_MAX:
+            raise NameTooLong(f"a link's target of {len(target)} bytes")
+        self._make(path, stat.S_IFLNK | 0o777, caller, target=target)
+
+    def _make(self, path: bytes, mode: int, caller: Caller, rdev: int = 0, target: bytes = b"") -> Attr:
+        with self._tree:
+            return self._make_locked(path, mode, caller, rdev, target)
+
+    def _make_locked(
+        self, path: bytes, mode: int, caller: Caller, rdev: int = 0, target: bytes = b""
+    ) -> Attr:
+        parent, name = self._parent(path)
+        if self._index.lookup(parent, name) is not None:
+            raise EntryExists(os.fsdecode(path))
+        above, gid = self._index.attr(parent), caller.gid
+        if above.mode & stat.S_ISGID:
+            gid = above.gid
+            mode |= stat.S_ISGID if stat.S_ISDIR(mode) else 0
+        now = self._clock()
+        nlink = 2 if stat.S_ISDIR(mode) else 1
+        attr = Attr(0, mode, nlink, caller.uid, gid, rdev, len(target), 0, now, now, now)
+        return self._index.create(parent, name, attr, target)
+
+    def link(self, source: bytes, path: bytes) -> None:
+        with self._tree:
+            ino = self._resolve(source)
+            attr = self._index.attr(ino)
+            if attr.is_dir:
+                raise NotPermitted("a directory has one name only")
+            if attr.nlink >= _LINK_MAX:
+                raise TooManyLinks(os.fsdecode(source))
+            parent, name = self._parent(path)
+            if self._index.lookup(parent, name) is not None:
+                raise EntryExists(os.fsdecode(path))
+            self._linked.add(ino)
+            self._index.link(parent, name, ino, self._clock())
+
+    def unlink(self, path: bytes) -> None:
+        with self._tree:
+            parent, name = self._parent(path)
+            ino = self._resolve(path)
+            if self._index.attr(ino).is_dir:
+                raise IsADirectory(os.fsdecode(path))
+            released = self._index.unlink(parent, name, ino, self._clock(), self._is_in_use(ino))
+        self._staging.release(released)
+        self._forget_if_unlinked(ino)
+
+    def rmdir(self, path: bytes) -> None:
+        with self._tree:
+            parent, name = self._parent(path)
+            ino = self._resolve(path)
+            self._check_removable_directory(path, ino)
+            self._index.unlink(parent, name, ino, self._clock(), is_open=False)
+
+    def _check_removable_directory(self, path: bytes, ino: int) -> None:
+        if not self._index.attr(ino).is_dir:
+            raise NotADirectory(os.fsdecode(path))
+        if not self._index.is_empty(ino):
+            raise DirectoryNotEmpty(os.fsdecode(path))
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        with self._tree:
+            ino = self._resolve(old)
+            source, destination = self._parent(old), self._parent(new)
+            replaced = self._index.lookup(*destination)
+            if replaced == ino:
+                return
+            self._check_rename(old, new, ino, replaced)
+            in_use = replaced is not None and self._is_in_use(replaced)
+            released = self._index.rename(source, destination, ino, replaced, self._clock(), in_use)
+        self._staging.release(released)
+        if replaced is not None:
+            self._forget_if_unlinked(replaced)
+
+    def _check_rename(self, old: bytes, new: bytes, ino: int, replaced: int | None) -> None:
+        is_dir = self._index.attr(ino).is_dir
+        if is_dir and new.startswith(old.rstrip(b"/") + b"/"):
+            raise InvalidArgument("a directory cannot move into itself")
+        if replaced is None:
+            return
+        if is_dir:
+            self._check_removable_directory(new, replaced)
+        elif self._index.attr(replaced).is_dir:
+            raise IsADirectory(os.fsdecode(new))
+
+    # --- attributes ---------------------------------------------------------------------------------------
+
+    def chmod(self, path: bytes, mode: int) -> None:
+        with self._using(self._resolve(path)) as node:
+            attr = node.attr()
+            mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(mode)
+            self._set_attr(node, replace(attr, mode=mode, ctime_ns=self._clock()))
+
+    def chown(self, path: bytes, uid: int | None, gid: int | None) -> None:
+        with self._using(self._resolve(path)) as node:
+            attr = node.attr()
+            uid, gid = attr.uid if uid is None else uid, attr.gid if gid is None else gid
+            self._set_attr(node, replace(attr, uid=uid, gid=gid, ctime_ns=self._clock()))
+
+    def utimens(self, path: bytes, atime_ns: int | None, mtime_ns: int | None) -> None:
+        with self._using(self._resolve(path)) as node:
+            attr = node.attr()
+            atime = attr.atime_ns if atime_ns is None else atime_ns
+            mtime = attr.mtime_ns if mtime_ns is None else mtime_ns
+            self._set_attr(node, replace(attr, atime_ns=atime, mtime_ns=mtime, ctime_ns=self._clock()))
+
+    def _set_attr(self, node: Node, attr: Attr) -> None:
+        had_contents = node.is_changed
+        node.set_attr(attr)
+        if had_contents:
+            self._uploader.committed()
+
+    def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None:
+        self._check_xattr_name(name)
+        if name == STATE_XATTR:
+            raise NotPermitted(f"{os.fsdecode(name)} tells where a file's bytes are; it cannot be set")
+        if len(value) > _XATTR_MAX:
+            raise AttributeTooBig(f"a value of {len(value)} bytes")
+        with self._using(self._resolve(path)) as node:
+            exists = name in self._index.xattrs(node.ino)
+            if exists and flags & _XATTR_CREATE:
+                raise EntryExists(os.fsdecode(name))
+            if not exists and flags & _XATTR_REPLACE:
+                raise NoAttribute(os.fsdecode(name))
+            self._commit(node)
+            attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
+            self._index.set_xattr(attr, name, value)
+
+    def _check_xattr_name(self, name: bytes) -> None:
+        if not name.startswith(_XATTR_SPACES):
+            raise NotSupported(f"extended attributes of this namespace: {os.fsdecode(name)}")
+        if len(name) > NAME_MAX:
+            raise AttributeTooBig(f"a name of {len(name)} bytes")
+
+    def getxattr(self, path: bytes, name: bytes) -> bytes:
+        ino = self._resolve(path)
+        if name == STATE_XATTR:
+            return self._state(ino)
+        self._check_xattr_name(name)
+        return self._index.xattr(ino, name)
+
+    def _state(self, ino: int) -> bytes:
+        attr, node = self._index.attr(ino), self._nodes.get(ino)
+        if not attr.is_regular:
+            raise NoAttribute("only regular files have bytes that can be somewhere")
+        is_settled = node is None or not node.is_changed
+        return b"remote" if is_settled and self._index.ledger.is_remote(ino) else b"staged"
+
+    def listxattr(self, path: bytes) -> list[bytes]:
+        return self._index.xattrs(self._resolve(path))
+
+    def removexattr(self, path: bytes, name: bytes) -> None:
+        self._check_xattr_name(name)
+        if name == STATE_XATTR:
+            raise NotPermitted(f"{os.fsdecode(name)} cannot be removed")
+        with self._using(self._resolve(path)) as node:
+            self._commit(node)
+            attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
+            self._index.remove_xattr(attr, name)
+
+    # --- handles ------------------------------------------------------------------------------------------
+
+    def create(self, path: bytes, mode: int, flags: int, caller: Caller) -> Opened:
+        with self._tree:
+            attr = self._make_locked(path, stat.S_IFREG | stat.S_IMODE(mode), caller)
+            node = self._take(attr.ino)
+        return Opened(self._add_handle(node, flags))
+
+    def open(self, path: bytes, flags: int) -> Opened:
+        with self._tree:
+            attr = self._index.attr(self._resolve(path))
+            if attr.is_dir:
+                raise IsADirectory(os.fsdecode(path))
+            node = self._take(attr.ino)
+        number = self._add_handle(node, flags)
+        if flags & os.O_TRUNC:
+            self.ftruncate(number, 0)
+        return Opened(number, keep_cache=self._may_keep_pages(attr))
+
+    def _may_keep_pages(self, attr: Attr) -> bool:
+        """Each name of an inode has pages of its own in the kernel: only a file that never had a second
+        name (since this mount began) can trust them."""
+        if attr.nlink > 1:
+            self._linked.add(attr.ino)
+        return attr.ino not in self._linked
+
+    def _add_handle(self, node: Node, flags: int) -> int:
+        number = next(self._numbers)
+        access = flags & os.O_ACCMODE
+        self._handles[number] = _Handle(
+            node,
+            may_read=access != os.O_WRONLY,
+            may_write=access != os.O_RDONLY,
+            appends=bool(flags & os.O_APPEND),
+            syncs=bool(flags & (os.O_SYNC | os.O_DSYNC)),
+        )
+        return number
+
+    def _handle(self, number: int) -> _Handle:
+        try:
+            return self._handles[number]
+        except KeyError:
+            raise BadHandle(f"handle {number} is not open") from None
+
+    def flush(self, handle: int) -> None:
+        node = self._handle(handle).node
+        if node.is_changed:
+            with node.lock:
+                self._commit(node)
+
+    def fsync(self, handle: int, datasync: bool) -> None:
+        self.flush(handle)
+        self._index.sync()
+
+    def fsyncdir(self, path: bytes) -> None:
+        self._index.sync()
+
+    def release(self, handle: int) -> None:
+        node = self._handle(handle).node
+        try:
+            self.flush(handle)
+        finally:
+            del self._handles[handle]
+            self._give(node)
+
+    # --- contents -------------------------------------------------------------------------------------------
+
+    def truncate(self, path: bytes, size: int) -> None:
+        _check_end(size)
+        with self._using(self._resolve(path)) as node:
+            attr = self._index.attr(node.ino)
+            if attr.is_dir:
+                raise IsADirectory(os.fsdecode(path))
+            if not attr.is_regular:
+                raise InvalidArgument(f"{os.fsdecode(path)} is no regular file")
+            node.truncate(size, self._clock())
+            self._commit(node)
+
+    def ftruncate(self, handle: int, size: int) -> None:
+        """Committed with the writes around it, at the latest when the file is closed: so a file that is
+        emptied and written anew is the old one or the new one after a crash."""
+        _check_end(size)
+        held = self._handle(handle)
+        if not held.may_write and size != 0:
+            raise InvalidArgument("the file is not open for writing")
+        with held.node.lock:
+            held.node.truncate(size, self._clock())
+
+    def write(self, handle: int, data: bytes, offset: int) -> int:
+        held = self._handle(handle)
+        if not held.may_write:
+            raise BadHandle("the file is not open for writing")
+        _check_end(offset + len(data))
+        self._staging.admit(len(data), self._cancelled)
+        node = held.node
+        with node.lock:
+            node.write(data, node.size if held.appends else offset, self._clock())
+        if held.syncs:
+            self.fsync(handle, datasync=False)
+        return len(data)
+
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        held = self._handle(handle)
+        if not held.may_read:
+            raise BadHandle("the file is not open for reading")
+        for _ in range(_TRIES):
+            with held.node.lock:
+                end = min(offset + size, held.node.size)
+                parts = held.node.extents().slice(offset, end) if offset < end else []
+            try:
+                data = self._assemble(parts, offset, max(offset, end))
+            except Moved:
+                self._reload([held.node.ino])
+                continue
+            self._read_ahead(held, offset, end)
+            return data
+        raise Damaged(f"inode {held.node.ino}: its staged bytes are gone, and no chunk has them")
+
+    def _assemble(self, parts: list[Extent], start: int, end: int) -> bytes:
+        if len(parts) == 1 and parts[0].length == end - start:
+            return self._fetch(parts[0])
+        data = bytearray(end - start)
+        for part in parts:
+            data[part.offset - start : part.end - start] = self._fetch(part)
+        return bytes(data)
+
+    def _fetch(self, part: Extent) -> bytes:
+        if part.home is not Home.REMOTE:
+            return self._staging.read(part.segment, part.segment_position, part.length)
+        chunk = self._index.ledger.chunk(part.chunk)
+        return self._chunks.read(chunk, part.chunk_position, part.length, self._cancelled)
+
+    def _read_ahead(self, held: _Handle, start: int, end: int) -> None:
+        wanted = held.readahead.next_range(start, end)
+        if wanted is None:
+            return
+        with held.node.lock:
+            parts = held.node.extents().slice(*wanted)
+        for part in parts:
+            if part.home is Home.REMOTE:
+                chunk = self._index.ledger.chunk(part.chunk)
+                self._chunks.prefetch(chunk, part.chunk_position, part.length)
+
+    def close(self) -> None:
+        """The mount ends: whatever is still open is committed as if it had been closed."""
+        for handle in list(self._handles):
+            self.release(handle)
+
+
+def _check_end(end: int) -> None:
+    if end > END:
+        raise FileTooBig("beyond the largest offset there is")

@@ -1,0 +1,339 @@
+"""Bytes that are not on Discord yet.
+
+The life of an extent. Each row is a state, what its bytes rest on, and what may happen to it; nothing
+else ever happens to an extent.
+
+| state  | the bytes are in            | recorded in       | becomes | when                            |
+|--------|-----------------------------|-------------------|---------|---------------------------------|
+| dirty  | staging                     | the open file     | staged  | close, fsync, settling          |
+| dirty  |                             |                   | gone    | overwritten, cut, unlinked      |
+| staged | staging                     | extents.home = 0  | sealed  | sealed into a chunk on disk     |
+| staged |                             |                   | gone    | a commit overwrites, cuts, unlinks |
+| sealed | staging, sealed in outbox/  | extents.home = 1, | remote  | message there, sizes agree      |
+| sealed |                             | chunks.state = 0  | staged  | sealed bytes lost: seal anew    |
+| sealed |                             |                   | gone    | as staged (chunk has dead bytes)|
+| remote | the chunk's message         | extents.home = 2, | gone    | as staged                       |
+|        |                             | chunks.state = 1  |         |                                 |
+
+Staged bytes are immutable: a later write gets a new range of staging, so that a chunk never mixes two
+versions. Only a dirty range may be written again in place. Staging is freed last, after the commit that
+stopped referring to it.
+
+Job of this module: the segments. A segment is a file that is filled from its start and deleted once
+nothing refers to it. Limits: the quota, in bytes of segments; who writes waits for room in `admit`, with
+no lock held. Threading: any thread; `_lock` guards the table of segments and is held across no read or
+write of data.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from discordfs.errors import Damaged, DiscordfsError, Interrupted, NoSpace
+from discordfs.ledger import Released
+
+_MIB = 1024**2
+_LARGEST_RUN = 4 * _MIB
+_PRESSURE = 0.5
+_SLOW_DOWN = 0.9
+_POLL_S = 0.25
+
+
+class Moved(DiscordfsError):
+    """The bytes are in staging no more: the extent that said so is old; look it up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a part of what was written went."""
+
+    segment: int
+    position: int
+    length: int
+
+
+@dataclass(slots=True)
+class Run:
+    """A stretch of a segment reserved for one file's next writes. Guarded by that file's lock."""
+
+    segment: int = 0
+    position: int = 0
+    end: int = 0
+    next_size: int = 0
+
+
+@dataclass(slots=True)
+class _Segment:
+    """`filled`: bytes handed out from its start; `live`: of those, reserved or referred to."""
+
+    number: int
+    path: Path
+    fd: int
+    filled: int
+    live: int
+    is_full: bool
+    unsynced: bool = False
+    pins: int = 0
+
+
+class Staging:
+    """The segments in `directory` (made if absent), at most `quota` bytes of them.
+
+    `live` says how many bytes the index refers to in each segment; segments it does not name hold nothing
+    and are deleted. `patience_s`: how long a writer waits at the quota without any progress before
+    NoSpace. `monotonic` gives seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        quota: int,
+        live: Mapping[int, int],
+        monotonic: Callable[[], float],
+        patience_s: float = 600.0,
+    ) -> None:
+        self.quota = quota
+        self.used = 0
+        self._directory = directory
+        self._monotonic = monotonic
+        self._patience_s = patience_s
+        self._segment_size = max(_MIB, min(64 * _MIB, quota // 16))
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._sync_lock = threading.Lock()
+        self._segments: dict[int, _Segment] = {}
+        self._filling: _Segment | None = None
+        self._holds = 0
+        self._freed_bytes = 0
+        self._directory_unsynced = False
+        self._pressed: Callable[[], None] = lambda: None
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._load(live)
+
+    def _load(self, live: Mapping[int, int]) -> None:
+        last = 0
+        for path in sorted(self._directory.glob("*.segment")):
+            number = int(path.stem, 16)
+            last = max(last, number)
+            if number in live:
+                self._open(number, path, live[number])
+            else:
+                path.unlink()
+        self._next_number = max(last, *live, 0) + 1 if live else last + 1
+
+    def _open(self, number: int, path: Path, live: int) -> None:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        filled = os.fstat(fd).st_size
+        self._segments[number] = _Segment(number, path, fd, filled, live, is_full=True, unsynced=True)
+        self.used += filled
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def admit(self, length: int, cancelled: Callable[[], bool]) -> None:
+        """Waits until `length` more bytes fit in the quota. Call it with no lock held.
+
+        Raises NoSpace when nothing was freed for `patience_s` (or it can never fit), Interrupted."""
+        if self.used + length <= self.quota * _PRESSURE:
+            return
+        self._pressed()
+        if self.used + length > self.quota * _SLOW_DOWN:
+            self._wait_for_room(length, cancelled)
+
+    def _wait_for_room(self, length: int, cancelled: Callable[[], bool]) -> None:
+        with self._room:
+            self._room.wait(timeout=min(0.05, max(0.0, self.used / self.quota - _SLOW_DOWN) / 2))
+            progress, since = self._freed_bytes, self._monotonic()
+            while self.used + length > self.quota:
+                self._room.wait(timeout=_POLL_S)
+                if cancelled():
+                    raise Interrupted("the write was interrupted while it waited for room in staging")
+                if self._freed_bytes != progress:
+                    progress, since = self._freed_bytes, self._monotonic()
+                elif self._monotonic() - since > self._patience_s:
+                    raise NoSpace(
+                        f"staging is at its quota of {self.quota} bytes and nothing could be uploaded for "
+                        f"{self._patience_s:.0f} s"
+                    )
+
+    def on_pressure(self, callback: Callable[[], None]) -> None:
+        """Called, with no lock held, by each writer that finds staging half full."""
+        self._pressed = callback
+
+    def is_pressed(self) -> bool:
+        return self.used > self.quota * _PRESSURE
+
+    def write(self, run: Run, data: bytes) -> list[Placement]:
+        """Puts `data` into fresh ranges, in order; whoever calls holds the lock of the file that owns
+        `run`. An OSError of the disk passes through; nothing refers to what was written then."""
+        placements = []
+        view = memoryview(data)
+        while view:
+            if run.position == run.end:
+                self._reserve(run, len(view))
+            part = view[: run.end - run.position]
+            self._put(run.segment, run.position, part)
+            placements.append(Placement(run.segment, run.position, len(part)))
+            run.position += len(part)
+            view = view[len(part) :]
+        return placements
+
+    def overwrite(self, segment: int, position: int, data: bytes) -> None:
+        """Writes again over a dirty range: one that nobody but the open file knows of."""
+        self._put(segment, position, memoryview(data))
+
+    def _put(self, number: int, position: int, data: memoryview) -> None:
+        segment = self._segments[number]
+        done = 0
+        while done < len(data):
+            done += os.pwrite(segment.fd, data[done:], position + done)
+        segment.unsynced = True
+
+    def _reserve(self, run: Run, wanted: int) -> None:
+        size = max(wanted, min(run.next_size, _LARGEST_RUN))
+        with self._lock:
+            segment = self._filling
+            if segment is None or segment.filled >= self._segment_size:
+                segment = self._start_segment()
+            size = min(size, self._segment_size - segment.filled)
+            run.segment, run.position, run.end = segment.number, segment.filled, segment.filled + size
+            segment.filled += size
+            segment.live += size
+            self.used += size
+        run.next_size = 2 * size
+
+    def _start_segment(self) -> _Segment:
+        number = self._next_number
+        path = self._directory / f"{number:016x}.segment"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        previous, self._filling = self._filling, _Segment(number, path, fd, 0, 0, is_full=False)
+        self._segments[number] = self._filling
+        self._next_number += 1
+        self._directory_unsynced = True
+        if previous is not None:
+            previous.is_full = True
+            self._free_if_dead(previous)
+        return self._filling
+
+    def close_run(self, run: Run) -> None:
+        """Gives back what the file reserved and did not use."""
+        unused = run.end - run.position
+        if not unused:
+            return
+        with self._room:
+            segment = self._segments[run.segment]
+            if segment.filled == run.end:
+                segment.filled = run.position
+                self.used -= unused
+            self._drop(segment, unused)
+        run.end = run.position
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def read(self, number: int, position: int, length: int) -> bytes:
+        """Raises Moved when the segment is gone, Damaged when it is shorter than the index says."""
+        with self._lock:
+            segment = self._segments.get(number)
+            if segment is None:
+                raise Moved(f"segment {number:x}")
+            segment.pins += 1
+        try:
+            data = os.pread(segment.fd, length, position)
+        finally:
+            self._unpin(segment)
+        if len(data) != length:
+            raise Damaged(f"staging segment {segment.path} ends before byte {position + length}")
+        return data
+
+    def _unpin(self, segment: _Segment) -> None:
+        with self._room:
+            segment.pins -= 1
+            self._free_if_dead(segment)
+
+    # --- freeing ------------------------------------------------------------------------------------
+
+    def release(self, released: Iterable[Released]) -> None:
+        """Nothing refers to these bytes any more, and the commit that says so is done."""
+        with self._room:
+            for each in released:
+                segment = self._segments.get(each.segment)
+                if segment is not None:
+                    self._drop(segment, each.length)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """No segment is deleted within: for whoever looks extents up and reads them a little later."""
+        with self._lock:
+            self._holds += 1
+        try:
+            yield
+        finally:
+            with self._room:
+                self._holds -= 1
+                for segment in list(self._segments.values()):
+                    self._free_if_dead(segment)
+
+    def _drop(self, segment: _Segment, length: int) -> None:
+        segment.live -= length
+        self._free_if_dead(segment)
+
+    def _free_if_dead(self, segment: _Segment) -> None:
+        if segment.live > 0 or segment.pins or self._holds or segment.number not in self._segments:
+            return
+        if not segment.is_full:
+            self._filling = None
+        del self._segments[segment.number]
+        os.close(segment.fd)
+        segment.path.unlink()
+        self.used -= segment.filled
+        self._freed_bytes += segment.filled
+        self._room.notify_all()
+
+    # --- to disk ------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Everything written before the call is on disk when it returns."""
+        with self._sync_lock:
+            for segment in self._take_unsynced():
+                try:
+                    os.fdatasync(segment.fd)
+                except OSError:
+                    segment.unsynced = True
+                    raise
+                finally:
+                    self._unpin(segment)
+            if self._directory_unsynced:
+                self._directory_unsynced = False
+                sync_directory(self._directory)
+
+    def _take_unsynced(self) -> list[_Segment]:
+        with self._lock:
+            taken = [segment for segment in self._segments.values() if segment.unsynced]
+            for segment in taken:
+                segment.unsynced = False
+                segment.pins += 1
+        return taken
+
+    def room(self) -> int:
+        """Bytes that can still be staged."""
+        return max(0, self.quota - self.used)
+
+    def close(self) -> None:
+        with self._lock:
+            for segment in self._segments.values():
+                os.close(segment.fd)
+            self._segments.clear()
+            self._filling = None
+
+
+def sync_directory(path: Path) -> None:
+    """The names in a directory are on disk when this returns."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
