@@ -1,0 +1,165 @@
+"""The gateway's side of events: who learns of what. The connections themselves are in `gateway_socket`.
+
+Threading: event loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import messages, payloads
+from .clock import iso
+from .context import Context
+from .model import Channel, Message, User
+from .sessions import GUILD_MESSAGES, GUILDS, MESSAGE_CONTENT, Session
+
+Json = dict[str, Any]
+_SESSION_LIFE = 300.0  # seconds that a session waits for a RESUME
+
+
+class Gateway:
+    """All sessions."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self.identifies: list[float] = []  # when sessions were begun, for the daily limit
+        self.hang_ups: set[Callable[[int], None]] = set()  # closes one connection with this code
+
+    # --- sessions
+
+    def begin(self, user: User, intents: int, now: float) -> Session:
+        """A new session."""
+        self._forget_old(now)
+        session = Session(user, intents)
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, session_id: str, user: User, now: float) -> Session | None:
+        """The session to resume, if it is this user's and still alive."""
+        self._forget_old(now)
+        session = self._sessions.get(session_id)
+        return session if session is not None and session.user.id == user.id else None
+
+    def end(self, session: Session) -> None:
+        """Ends a session for good."""
+        self._sessions.pop(session.id, None)
+
+    def _forget_old(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if session.queue is None and session.left_at < now - _SESSION_LIFE:
+                self.end(session)
+
+    def forget_all(self) -> None:
+        """No session can be resumed any more."""
+        for session in list(self._sessions.values()):
+            if session.queue is None:
+                self.end(session)
+
+    def starts_left(self, now: float, limit: int) -> int:
+        """How many sessions may still be begun today."""
+        self.identifies = [each for each in self.identifies if each > now - 86_400]
+        return max(0, limit - len(self.identifies))
+
+    def hang_up(self, code: int) -> int:
+        """Closes every connection with this code; how many there were."""
+        closers = list(self.hang_ups)
+        for close in closers:
+            close(code)
+        return len(closers)
+
+    @property
+    def connected(self) -> int:
+        return sum(session.queue is not None for session in self._sessions.values())
+
+    # --- events
+
+    def message(self, context: Context, name: str, message: Message, nonce: str | None = None) -> None:
+        """MESSAGE_CREATE or MESSAGE_UPDATE."""
+        channel = context.world.channels[message.channel_id]
+        author = context.world.users[message.author_id]
+        for session in self._listeners(context, channel, GUILD_MESSAGES):
+            wants_content = bool(session.intents & MESSAGE_CONTENT)
+            data = messages.as_json(context, message, session.user, wants_content)
+            data |= {"guild_id": str(context.world.guild.id), "member": payloads.member_part(author)}
+            data |= {"channel_type": channel.kind}
+            session.dispatch(name, data if nonce is None else data | {"nonce": nonce})
+
+    def deleted(self, context: Context, channel: Channel, ids: Sequence[int]) -> None:
+        """MESSAGE_DELETE for one message, MESSAGE_DELETE_BULK for several."""
+        base: Json = {"channel_id": str(channel.id), "guild_id": str(context.world.guild.id)}
+        for session in self._listeners(context, channel, GUILD_MESSAGES):
+            if len(ids) == 1:
+                session.dispatch("MESSAGE_DELETE", base | {"id": str(ids[0])})
+            elif ids:
+                session.dispatch("MESSAGE_DELETE_BULK", base | {"ids": [str(each) for each in ids]})
+
+    def channel(
+        self, context: Context, name: str, channel: Channel, seen_before: Channel | None = None
+    ) -> None:
+        """CHANNEL_CREATE, CHANNEL_UPDATE or CHANNEL_DELETE, to those who see it (or saw it before)."""
+        data = payloads.channel(channel, context.world.guild)
+        for session in self._with_intent(GUILDS):
+            before = seen_before is not None and context.world.can_view(session.user, seen_before)
+            if before or context.world.can_view(session.user, channel):
+                session.dispatch(name, data)
+
+    def pins(self, context: Context, channel: Channel) -> None:
+        """CHANNEL_PINS_UPDATE."""
+        when = None if channel.last_pin_ms is None else iso(channel.last_pin_ms)
+        data = {"guild_id": str(context.world.guild.id), "channel_id": str(channel.id)}
+        for session in self._listeners(context, channel, GUILDS):
+            session.dispatch("CHANNEL_PINS_UPDATE", data | {"last_pin_timestamp": when})
+
+    def _with_intent(self, intent: int) -> list[Session]:
+        return [session for session in self._sessions.values() if session.intents & intent]
+
+    def _listeners(self, context: Context, channel: Channel, intent: int) -> list[Session]:
+        return [each for each in self._with_intent(intent) if context.world.can_view(each.user, channel)]
+
+
+def ready(context: Context, session: Session) -> Json:
+    """The data of READY."""
+    user = session.user
+    return {
+        "v": 10,
+        "user": payloads.myself(user),
+        "user_settings": {},
+        "guilds": [{"id": str(context.world.guild.id), "unavailable": True}],
+        "session_id": session.id,
+        "session_type": "normal",
+        "resume_gateway_url": gateway_url(context),
+        "application": {"id": str(user.id), "flags": payloads.application_flags(user)},
+        "relationships": [],
+        "private_channels": [],
+        "presences": [],
+        "guild_join_requests": [],
+        "geo_ordered_rtc_regions": [],
+        "_trace": [],
+    }
+
+
+def guild_create(context: Context, session: Session) -> Json:
+    """The data of GUILD_CREATE: the guild with all this user sees of it."""
+    world = context.world
+    visible = [each for each in world.channels.values() if world.can_view(session.user, each)]
+    body = payloads.guild(world.guild, list(world.roles.values()), len(world.users))
+    return body | {
+        "joined_at": payloads.member_part(session.user)["joined_at"],
+        "large": False,
+        "unavailable": False,
+        "member_count": len(world.users),
+        "voice_states": [],
+        "members": [payloads.member(each) for each in world.users.values()],
+        "channels": [payloads.channel(each, world.guild) for each in visible],
+        "threads": [],
+        "presences": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+    }
+
+
+def gateway_url(context: Context) -> str:
+    """Where clients connect."""
+    return context.base_url.replace("http", "ws", 1) + "/gateway"

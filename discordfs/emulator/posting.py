@@ -1,0 +1,190 @@
+"""Makes and changes messages: files to their places, rows to the store, events to the gateway, in this
+order.
+
+A message is committed whole or not at all, also when its sender has gone away meanwhile. Threading: event
+loop; the commit itself is one piece of work in the store's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from . import errors, filenames, snowflake
+from .context import Context
+from .database import Database
+from .drafts import Draft, NewFile
+from .files import discard
+from .model import MESSAGE_CHANNELS, PIN_NOTICE, Attachment, Channel, Message, User
+
+REPLY = 19  # a message type
+
+
+async def create(context: Context, author: User, channel: Channel, draft: Draft) -> Message:
+    """Posts a message, or gives the one that has this author's nonce already."""
+    if channel.kind not in MESSAGE_CHANNELS:
+        raise errors.ApiError(400, 50008, "Cannot send messages in a non-text channel")
+    if not (draft.content or draft.files or draft.embeds):
+        raise errors.empty_message()
+    prepared = await _prepare(context, draft.files)
+    await _held(context)
+    if channel.id not in context.world.channels:
+        raise errors.unknown_channel()
+    attachments = [_numbered(context, each) for each in prepared]
+    message = Message(
+        id=context.ids.next(),
+        channel_id=channel.id,
+        author_id=author.id,
+        content=draft.content or "",
+        kind=REPLY if draft.reference else 0,
+        flags=draft.flags,
+        tts=draft.tts,
+        nonce=draft.nonce if draft.enforce_nonce else None,
+        extra=_extra(draft, channel),
+        attachments=tuple(attachments),
+    )
+    kept, new = await _commit_new(context, message, draft.files)
+    if new:
+        context.world.note_message(channel.id, kept.id)
+        context.gateway.message(context, "MESSAGE_CREATE", kept, nonce=draft.nonce)
+    return kept
+
+
+async def notice(context: Context, author: User, channel: Channel, pinned: Message) -> None:
+    """Posts the system message that something was pinned."""
+    reference = {"channel_id": str(channel.id), "message_id": str(pinned.id)}
+    reference |= {"guild_id": str(context.world.guild.id), "type": 0}  # type: ignore[dict-item]
+    message = Message(
+        context.ids.next(), channel.id, author.id, kind=PIN_NOTICE, extra={"message_reference": reference}
+    )
+    await context.store.run(lambda database: database.put_message(message))
+    context.world.note_message(channel.id, message.id)
+    context.gateway.message(context, "MESSAGE_CREATE", message)
+
+
+async def edit(context: Context, message: Message, draft: Draft) -> Message:
+    """Changes a message; attachments it no longer has die."""
+    present = [each.id for each in message.attachments]
+    retained = frozenset(present) if draft.retained is None else draft.retained
+    prepared = await _prepare(context, draft.files)
+    added = [_numbered(context, each) for each in prepared]
+    attachments = tuple(each for each in message.attachments if each.id in retained) + tuple(added)
+    extra = dict(message.extra) | ({} if draft.embeds is None else {"embeds": list(draft.embeds)})
+    changed = replace(
+        message,
+        content=message.content if draft.content is None else draft.content,
+        edited_ms=context.clock.now_ms(),
+        attachments=attachments,
+        extra=extra,
+    )
+    if not (changed.content or attachments or extra.get("embeds")):
+        raise errors.empty_message()
+    await _commit_edit(context, changed, draft.files, [each for each in present if each not in retained])
+    context.gateway.message(context, "MESSAGE_UPDATE", changed)
+    return changed
+
+
+async def update(context: Context, message: Message) -> None:
+    """Keeps a message whose attachments did not change."""
+    await context.store.run(lambda database: database.put_message(message))
+    context.gateway.message(context, "MESSAGE_UPDATE", message)
+
+
+async def delete(context: Context, channel: Channel, messages: Sequence[Message]) -> None:
+    """Deletes messages of one channel with their files."""
+    gone = [attachment.id for message in messages for attachment in message.attachments]
+
+    def work(database: Database) -> None:
+        database.delete_messages(messages)
+        context.files.remove(gone)
+
+    await context.store.run(work)
+    context.gateway.deleted(context, channel, [message.id for message in messages])
+
+
+def _extra(draft: Draft, channel: Channel) -> dict[str, object]:
+    extra: dict[str, object] = {}
+    if draft.embeds:
+        extra["embeds"] = list(draft.embeds)
+    if draft.reference:
+        extra["message_reference"] = {
+            "channel_id": str(channel.id),
+            "message_id": str(draft.reference["message_id"]),
+            "type": 0,
+        }
+    return extra
+
+
+async def _prepare(context: Context, files: Sequence[NewFile]) -> list[Attachment]:
+    """What the files will be stored as, images altered; ids come at the commit."""
+    loop = asyncio.get_running_loop()
+    alter = context.settings.alter_images
+    return [await loop.run_in_executor(None, _prepared, each, alter) for each in files]
+
+
+def _prepared(new: NewFile, alter: bool) -> Attachment:
+    name = filenames.cleaned(new.filename)
+    claimed = new.upload.content_type
+    image = filenames.is_image(name, claimed)
+    size = filenames.alter(new.upload.path) if image and alter else new.upload.size
+    width, height = (filenames.dimensions(new.upload.path) if image else None) or (None, None)
+    return Attachment(
+        id=0,
+        filename=name,
+        size=size,
+        content_type=filenames.content_type(name, claimed),
+        description=new.description,
+        title=filenames.title(new.filename),
+        width=width,
+        height=height,
+    )
+
+
+def _numbered(context: Context, attachment: Attachment) -> Attachment:
+    return replace(attachment, id=context.ids.next())
+
+
+async def _held(context: Context) -> None:
+    """Waits while uploads are held back."""
+    while context.settings.hold_uploads and not context.stopping.is_set():
+        await context.released.wait()
+
+
+async def _commit_new(context: Context, message: Message, files: Sequence[NewFile]) -> tuple[Message, bool]:
+    """Keeps the message, unless its nonce is taken: then the message that has it, and False."""
+    window_ms = int(context.settings.nonce_window * 1000)
+    since = snowflake.first_of(context.clock.now_ms() - window_ms)
+    added = message.attachments
+
+    def work(database: Database) -> tuple[Message, bool]:
+        if message.nonce is not None:
+            known = database.message_by_nonce(message.author_id, message.nonce, since)
+            if known is not None:
+                return known, False
+        _keep_files(context, files, added)
+        database.put_message(message)
+        return message, True
+
+    kept, new = await context.store.run(work)
+    if not new:
+        discard(each.upload for each in files)
+    return kept, new
+
+
+async def _commit_edit(
+    context: Context, message: Message, files: Sequence[NewFile], gone: Sequence[int]
+) -> None:
+    added = message.attachments[len(message.attachments) - len(files) :]
+
+    def work(database: Database) -> None:
+        _keep_files(context, files, added)
+        database.put_message(message)
+        context.files.remove(gone)
+
+    await context.store.run(work)
+
+
+def _keep_files(context: Context, files: Sequence[NewFile], added: Sequence[Attachment]) -> None:
+    for new, attachment in zip(files, added, strict=True):
+        context.files.keep(new.upload.path, attachment.id)

@@ -1,0 +1,75 @@
+"""The table of all routes: which path is whose. Order counts where one pattern covers another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from . import (
+    cdn,
+    control,
+    gateway_socket,
+    routes_channels,
+    routes_guild,
+    routes_messages,
+    routes_pins,
+    routes_users,
+)
+
+API = "/api/v10"
+_CHANNEL = "/channels/{channel_id}"
+_GUILD = "/guilds/{guild_id}"
+_MESSAGE = _CHANNEL + "/messages/{message_id}"
+_FILE = "/attachments/{channel_id:[0-9]+}/{attachment_id:[0-9]+}/{name}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_TABLE: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/users/@me", routes_users.me),
+    ("GET", "/users/@me/guilds", routes_users.my_guilds),
+    ("GET", "/users/@me/guilds/{guild_id}/member", routes_guild.my_member),
+    ("GET", "/users/{user_id}", routes_users.user),
+    ("GET", "/oauth2/applications/@me", routes_users.application),
+    ("GET", "/applications/@me", routes_users.application),
+    ("GET", "/gateway", routes_users.gateway),
+    ("GET", "/gateway/bot", routes_users.gateway_bot),
+    ("GET", _GUILD, routes_guild.get_guild),
+    ("GET", _GUILD + "/channels", routes_guild.get_channels),
+    ("POST", _GUILD + "/channels", routes_guild.create_channel),
+    ("GET", _GUILD + "/roles", routes_guild.get_roles),
+    ("GET", _GUILD + "/emojis", routes_guild.get_emojis),
+    ("GET", _GUILD + "/threads/active", routes_guild.get_active_threads),
+    ("GET", _GUILD + "/members", routes_guild.get_members),
+    ("GET", _GUILD + "/members/{user_id}", routes_guild.get_member),
+    ("GET", _CHANNEL, routes_channels.get_channel),
+    ("PATCH", _CHANNEL, routes_channels.edit_channel),
+    ("DELETE", _CHANNEL, routes_channels.delete_channel),
+    ("PUT", _CHANNEL + "/permissions/{overwrite_id}", routes_channels.put_permission),
+    ("DELETE", _CHANNEL + "/permissions/{overwrite_id}", routes_channels.delete_permission),
+    ("POST", _CHANNEL + "/typing", routes_channels.typing),
+    ("GET", _CHANNEL + "/messages", routes_messages.list_messages),
+    ("POST", _CHANNEL + "/messages", routes_messages.create_message),
+    ("POST", _CHANNEL + "/messages/bulk-delete", routes_messages.bulk_delete),
+    ("GET", _CHANNEL + "/messages/pins", routes_pins.list_pins),
+    ("PUT", _CHANNEL + "/messages/pins/{message_id}", routes_pins.pin),
+    ("DELETE", _CHANNEL + "/messages/pins/{message_id}", routes_pins.unpin),
+    ("GET", _CHANNEL + "/pins", routes_pins.list_old_pins),
+    ("PUT", _CHANNEL + "/pins/{message_id}", routes_pins.pin),
+    ("DELETE", _CHANNEL + "/pins/{message_id}", routes_pins.unpin),
+    ("GET", _MESSAGE, routes_messages.get_message),
+    ("PATCH", _MESSAGE, routes_messages.edit_message),
+    ("DELETE", _MESSAGE, routes_messages.delete_message),
+    ("POST", "/attachments/refresh-urls", cdn.refresh_urls),
+)
+
+
+def add_routes(application: web.Application) -> None:
+    """Puts all routes into the application."""
+    router = application.router
+    for method, path, handler in _TABLE:
+        router.add_route(method, API + path, handler)
+    router.add_get(_FILE, cdn.attachment)  # HEAD comes with it
+    router.add_get("/media" + _FILE, cdn.media)
+    router.add_get("/gateway", gateway_socket.connect, allow_head=False)
+    router.add_get("/gateway/", gateway_socket.connect, allow_head=False)
+    application.add_routes(control.routes())

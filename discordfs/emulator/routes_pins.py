@@ -1,0 +1,93 @@
+"""The routes of pins, new and deprecated. Threading: event loop only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from . import errors, messages, posting
+from .clock import iso
+from .context import caller, context_of
+from .database import NO_END
+from .errors import invalid_form, json_answer
+from .model import Channel, Message
+from .params import limit_param, path_id
+from .permissions import PIN_MESSAGES, READ_MESSAGE_HISTORY
+from .routes_messages import find
+
+_MOST_PINS = 250
+_MOST_OLD_PAGE = 50  # the deprecated route shows no more, and has no pages
+
+
+def _channel(request: web.Request, *needed: int) -> Channel:
+    return context_of(request).world.channel(caller(request), path_id(request, "channel_id"), *needed)
+
+
+async def list_pins(request: web.Request) -> web.Response:
+    limit = limit_param(request, default=50, most=50)
+    pinned = await _pinned(request, _before(request), limit + 1)
+    items = [
+        {"pinned_at": iso(each.pinned_ms or 0), "message": _json(request, each)} for each in pinned[:limit]
+    ]
+    return json_answer({"items": items, "has_more": len(pinned) > limit})
+
+
+async def list_old_pins(request: web.Request) -> web.Response:
+    return json_answer([_json(request, each) for each in await _pinned(request, NO_END, _MOST_OLD_PAGE)])
+
+
+async def _pinned(request: web.Request, before_ms: int, limit: int) -> list[Message]:
+    context, channel = context_of(request), _channel(request)
+    if not context.world.permissions(caller(request), channel) & READ_MESSAGE_HISTORY:
+        return []
+    return await context.store.run(lambda database: database.pins(channel.id, before_ms, limit))
+
+
+def _json(request: web.Request, message: Message) -> dict[str, Any]:
+    return messages.as_json(context_of(request), message, caller(request))
+
+
+def _before(request: web.Request) -> int:
+    text = request.query.get("before")
+    if text is None:
+        return NO_END
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        message = f'Value "{text}" is not an ISO8601 timestamp.'
+        raise invalid_form("before", "DATE_TIME_TYPE_PARSE", message) from None
+    return round(moment.timestamp() * 1000)
+
+
+async def pin(request: web.Request) -> web.Response:
+    context, channel = context_of(request), _channel(request, PIN_MESSAGES)
+    message = await find(request, channel)
+    if message.pinned_ms is not None:
+        return web.Response(status=204)
+    if await context.store.run(lambda database: database.count_pins(channel.id)) >= _MOST_PINS:
+        raise errors.ApiError(400, 30003, f"Maximum number of pins reached for the channel ({_MOST_PINS})")
+    now = context.clock.now_ms()
+    await posting.update(context, replace(message, pinned_ms=now))
+    await _told(request, now)
+    await posting.notice(context, caller(request), channel, message)
+    return web.Response(status=204)
+
+
+async def unpin(request: web.Request) -> web.Response:
+    context, channel = context_of(request), _channel(request, PIN_MESSAGES)
+    message = await find(request, channel)
+    if message.pinned_ms is not None:
+        await posting.update(context, replace(message, pinned_ms=None))
+        await _told(request, channel.last_pin_ms)
+    return web.Response(status=204)
+
+
+async def _told(request: web.Request, last_pin_ms: int | None) -> None:
+    """Remembers when something was pinned last, and tells the gateway."""
+    context = context_of(request)
+    changed = replace(_channel(request), last_pin_ms=last_pin_ms)
+    await context.world.put_channel(changed)
+    context.gateway.pins(context, changed)
