@@ -14,11 +14,15 @@ happened), RateLimited, Unauthorized, Forbidden, RemoteGone, TooLarge, BadReques
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from discordfs.model import Limits, Traffic
+
+ATTEMPT: ContextVar[int] = ContextVar("attempt", default=1)
+"""Which attempt at a request the current task is making: set by what repeats, read for `Exchange.attempt`."""
 
 DISCORD_EPOCH_MS = 1_420_070_400_000
 """2015-01-01T00:00:00Z, where snowflakes begin (Discord's API reference, "Snowflakes")."""
