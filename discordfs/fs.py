@@ -16,12 +16,10 @@ None of them is held while waiting for Discord or for room in staging.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from discordfs.chunkstore import ChunkStore
@@ -58,11 +56,10 @@ from discordfs.model import (
     StatFs,
 )
 from discordfs.node import Node
+from discordfs.nodes import NodeTable
 from discordfs.readahead import Readahead
 from discordfs.staging import Moved, Staging
 from discordfs.uploader import Uploader
-
-log = logging.getLogger(__name__)
 
 STATE_XATTR = b"user.discordfs.state"
 FREE_WHILE_WORKING = 2**50
@@ -107,12 +104,11 @@ class Drive:
         self._clock = clock
         self._cancelled = cancelled
         self._tree = threading.Lock()
-        self._nodes: dict[int, Node] = {}
-        self._nodes_lock = threading.Lock()
+        self._nodes = NodeTable(index, staging, uploader.committed)
         self._handles: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
         self._linked: set[int] = set()
-        uploader.attach(self.settle, self._reload)
+        uploader.attach(self._nodes.settle, self._nodes.reload)
         index.before_sync(staging.sync)
 
     def time_ns(self) -> int:
@@ -147,80 +143,6 @@ class Drive:
         if not self._index.attr(parent).is_dir:
             raise NotADirectory(os.fsdecode(path))
         return parent, name
-
-    # --- nodes in use -------------------------------------------------------------------------------
-
-    def _take(self, ino: int) -> Node:
-        with self._nodes_lock:
-            node = self._nodes.get(ino)
-            if node is None:
-                node = self._nodes[ino] = Node(ino, self._index, self._staging)
-            node.users += 1
-            return node
-
-    def _give(self, node: Node) -> None:
-        with self._nodes_lock:
-            node.users -= 1
-            if node.users:
-                return
-            del self._nodes[node.ino]
-        with node.lock:
-            if node.is_changed:
-                log.error(
-                    "inode %d was closed with writes that could not be committed: they are lost", node.ino
-                )
-                node.abandon()
-            node.rest()
-        self._forget_if_unlinked(node.ino)
-
-    def _forget_if_unlinked(self, ino: int) -> None:
-        """Whoever closes an inode and whoever unlinks it both look, after they did so: the later one sees
-        that nothing holds it any more."""
-        try:
-            if self._index.attr(ino).nlink or self._is_in_use(ino):
-                return
-        except NoEntry:
-            return
-        self._staging.release(self._index.forget(ino))
-
-    @contextmanager
-    def _using(self, ino: int) -> Iterator[Node]:
-        """The inode, locked."""
-        node = self._take(ino)
-        try:
-            with node.lock:
-                yield node
-        finally:
-            self._give(node)
-
-    def _is_in_use(self, ino: int) -> bool:
-        with self._nodes_lock:
-            return ino in self._nodes
-
-    def settle(self) -> None:
-        """Commits what open files hold and takes back what they reserved: staging needs room."""
-        with self._nodes_lock:
-            nodes = list(self._nodes)
-        for ino in nodes:
-            try:
-                with self._using(ino) as node:
-                    self._commit(node)
-                    node.rest()
-            except NoEntry:
-                log.debug("inode %d was closed and removed meanwhile", ino)
-
-    def _commit(self, node: Node) -> None:
-        if node.commit():
-            self._uploader.committed()
-
-    def _reload(self, inodes: Iterable[int]) -> None:
-        """Their extents have moved to a chunk."""
-        for ino in inodes:
-            with self._nodes_lock:
-                node = self._nodes.get(ino)
-            if node is not None:
-                with node.lock:
-                    node.reload()
 
     # --- looking --------------------------------------------------------------------------------------
 
@@ -305,9 +227,9 @@ class Drive:
             ino = self._resolve(path)
             if self._index.attr(ino).is_dir:
                 raise IsADirectory(os.fsdecode(path))
-            released = self._index.unlink(parent, name, ino, self._clock(), self._is_in_use(ino))
+            released = self._index.unlink(parent, name, ino, self._clock(), self._nodes.is_in_use(ino))
         self._staging.release(released)
-        self._forget_if_unlinked(ino)
+        self._nodes.forget_if_unlinked(ino)
 
     def rmdir(self, path: bytes) -> None:
         with self._tree:
@@ -330,11 +252,11 @@ class Drive:
             if replaced == ino:
                 return
             self._check_rename(old, new, ino, replaced)
-            in_use = replaced is not None and self._is_in_use(replaced)
+            in_use = replaced is not None and self._nodes.is_in_use(replaced)
             released = self._index.rename(source, destination, ino, replaced, self._clock(), in_use)
         self._staging.release(released)
         if replaced is not None:
-            self._forget_if_unlinked(replaced)
+            self._nodes.forget_if_unlinked(replaced)
 
     def _check_rename(self, old: bytes, new: bytes, ino: int, replaced: int | None) -> None:
         is_dir = self._index.attr(ino).is_dir
@@ -350,19 +272,19 @@ class Drive:
     # --- attributes ---------------------------------------------------------------------------------------
 
     def chmod(self, path: bytes, mode: int) -> None:
-        with self._using(self._resolve(path)) as node:
+        with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(mode)
             self._set_attr(node, replace(attr, mode=mode, ctime_ns=self._clock()))
 
     def chown(self, path: bytes, uid: int | None, gid: int | None) -> None:
-        with self._using(self._resolve(path)) as node:
+        with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             uid, gid = attr.uid if uid is None else uid, attr.gid if gid is None else gid
             self._set_attr(node, replace(attr, uid=uid, gid=gid, ctime_ns=self._clock()))
 
     def utimens(self, path: bytes, atime_ns: int | None, mtime_ns: int | None) -> None:
-        with self._using(self._resolve(path)) as node:
+        with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             atime = attr.atime_ns if atime_ns is None else atime_ns
             mtime = attr.mtime_ns if mtime_ns is None else mtime_ns
@@ -380,13 +302,13 @@ class Drive:
             raise NotPermitted(f"{os.fsdecode(name)} tells where a file's bytes are; it cannot be set")
         if len(value) > _XATTR_MAX:
             raise AttributeTooBig(f"a value of {len(value)} bytes")
-        with self._using(self._resolve(path)) as node:
+        with self._nodes.using(self._resolve(path)) as node:
             exists = name in self._index.xattrs(node.ino)
             if exists and flags & _XATTR_CREATE:
                 raise EntryExists(os.fsdecode(name))
             if not exists and flags & _XATTR_REPLACE:
                 raise NoAttribute(os.fsdecode(name))
-            self._commit(node)
+            self._nodes.commit(node)
             attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
             self._index.set_xattr(attr, name, value)
 
@@ -417,8 +339,8 @@ class Drive:
         self._check_xattr_name(name)
         if name == STATE_XATTR:
             raise NotPermitted(f"{os.fsdecode(name)} cannot be removed")
-        with self._using(self._resolve(path)) as node:
-            self._commit(node)
+        with self._nodes.using(self._resolve(path)) as node:
+            self._nodes.commit(node)
             attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
             self._index.remove_xattr(attr, name)
 
@@ -427,7 +349,7 @@ class Drive:
     def create(self, path: bytes, mode: int, flags: int, caller: Caller) -> Opened:
         with self._tree:
             attr = self._make_locked(path, stat.S_IFREG | stat.S_IMODE(mode), caller)
-            node = self._take(attr.ino)
+            node = self._nodes.take(attr.ino)
         return Opened(self._add_handle(node, flags))
 
     def open(self, path: bytes, flags: int) -> Opened:
@@ -435,7 +357,7 @@ class Drive:
             attr = self._index.attr(self._resolve(path))
             if attr.is_dir:
                 raise IsADirectory(os.fsdecode(path))
-            node = self._take(attr.ino)
+            node = self._nodes.take(attr.ino)
         number = self._add_handle(node, flags)
         if flags & os.O_TRUNC:
             self.ftruncate(number, 0)
@@ -470,7 +392,7 @@ class Drive:
         node = self._handle(handle).node
         if node.is_changed:
             with node.lock:
-                self._commit(node)
+                self._nodes.commit(node)
 
     def fsync(self, handle: int, datasync: bool) -> None:
         self.flush(handle)
@@ -485,20 +407,20 @@ class Drive:
             self.flush(handle)
         finally:
             del self._handles[handle]
-            self._give(node)
+            self._nodes.give(node)
 
     # --- contents -------------------------------------------------------------------------------------------
 
     def truncate(self, path: bytes, size: int) -> None:
         _check_end(size)
-        with self._using(self._resolve(path)) as node:
+        with self._nodes.using(self._resolve(path)) as node:
             attr = self._index.attr(node.ino)
             if attr.is_dir:
                 raise IsADirectory(os.fsdecode(path))
             if not attr.is_regular:
                 raise InvalidArgument(f"{os.fsdecode(path)} is no regular file")
             node.truncate(size, self._clock())
-            self._commit(node)
+            self._nodes.commit(node)
 
     def ftruncate(self, handle: int, size: int) -> None:
         """Committed with the writes around it, at the latest when the file is closed: so a file that is
@@ -534,7 +456,7 @@ class Drive:
             try:
                 data = self._assemble(parts, offset, max(offset, end))
             except Moved:
-                self._reload([held.node.ino])
+                self._nodes.reload([held.node.ino])
                 continue
             self._read_ahead(held, offset, end)
             return data

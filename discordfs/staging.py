@@ -8,7 +8,7 @@ else ever happens to an extent.
 | dirty  | staging                     | the open file     | staged  | close, fsync, settling          |
 | dirty  |                             |                   | gone    | overwritten, cut, unlinked      |
 | staged | staging                     | extents.home = 0  | sealed  | sealed into a chunk on disk     |
-| staged |                             |                   | gone    | a commit overwrites, cuts, unlinks |
+| staged |                             |                   | gone    | overwritten, cut, unlinked      |
 | sealed | staging, sealed in outbox/  | extents.home = 1, | remote  | message there, sizes agree      |
 | sealed |                             | chunks.state = 0  | staged  | sealed bytes lost: seal anew    |
 | sealed |                             |                   | gone    | as staged (chunk has dead bytes)|

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
-from discordfs.errors import Damaged, DiscordfsError, FormatError, OutcomeUnknown, RemoteError, TimedOut
+from discordfs.errors import Damaged, DiscordfsError, FormatError, OutcomeUnknown, TimedOut
 from discordfs.index import Index
 from discordfs.ledger import Intent
 from discordfs.model import CHUNK_SIZE, ChunkRef, Clock, QueueStatus, SealedChunk
@@ -233,10 +233,6 @@ class Uploader:
     def _run(self, job: _Job) -> None:
         try:
             self._post_until_landed(job)
-        except Exception:
-            log.exception("posting chunk %s failed in a way that nobody foresaw", job.sealed.uid.hex())
-            self.errors.append("an upload failed unexpectedly; it goes on at the next mount (see the log)")
-            self.is_working = False
         finally:
             with self._changed:
                 self._under_way -= 1
@@ -245,22 +241,26 @@ class Uploader:
 
     def _post_until_landed(self, job: _Job) -> None:
         may_have_landed, backoff = job.may_have_landed, 0.0
+        doing = f"uploading to channel {job.channel}"
         while not self._stopping.is_set():
             try:
                 ref = self._find(job) if may_have_landed else None
                 self._finish(job, ref or self._chunks.post(job.sealed, job.channel))
                 return
-            except (RemoteError, TimedOut, OSError) as error:
+            except (DiscordfsError, OSError) as error:
                 may_have_landed = may_have_landed or isinstance(error, OutcomeUnknown | TimedOut)
-                backoff = self._note_failure(f"uploading to channel {job.channel}", error, backoff)
-                self._stopping.wait(backoff)
+                backoff = self._note_failure(doing, error, backoff)
+            except Exception as error:
+                log.exception("%s failed in a way that nobody foresaw", doing)
+                may_have_landed, backoff = True, self._note_failure(doing, error, _LONGEST_BACKOFF_S)
+            self._stopping.wait(backoff)
 
     def _find(self, job: _Job) -> ChunkRef | None:
         return self._chunks.find(job.sealed, job.channel, job.sealed_ns)
 
     def _finish(self, job: _Job, ref: ChunkRef) -> None:
         """References after data: the index first, then whoever has the file open, then staging."""
-        self._chunks.seed(ref, job.sealed)
+        self._chunks.seed(job.sealed)
         inodes, released = self._index.ledger.landed(job.chunk, ref)
         self._landed(inodes)
         self._staging.release(released)
