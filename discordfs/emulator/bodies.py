@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from .pace import Pace
 _MOST_JSON = 4 * 1024**2
 _MOST_DRAINED = 256 * 1024**2
 _WRITE_SIZE = 1024**2
+_MOST_PIECES = 256  # a system call takes 1,024 at most
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ async def pieces(request: web.Request) -> AsyncIterator[bytes]:
     """The body as it comes in, counted and paced."""
     context = context_of(request)
     pace = Pace(context.settings.bandwidth_bps)
-    async for piece in request.content.iter_any():
+    async for piece, _ in request.content.iter_chunks():  # unlike iter_any, it joins (copies) nothing
         context.stats.bytes_in += len(piece)
         await pace.spend(len(piece))
         yield piece
@@ -180,15 +182,17 @@ class _Sink:
         self._part = part
         self._path = context.files.new_incoming()
         self._file: BinaryIO = self._path.open("wb", buffering=0)
-        self._pending = bytearray()
+        self._pending: list[memoryview] = []
+        self._gathered = 0
         self._size = 0
 
     async def write(self, data: memoryview) -> None:
         self._size += len(data)
         if self._size > self._limit:
             raise errors.too_large()
-        self._pending += data
-        if len(self._pending) >= _WRITE_SIZE:
+        self._pending.append(data)
+        self._gathered += len(data)
+        if self._gathered >= _WRITE_SIZE or len(self._pending) >= _MOST_PIECES:
             await self._flush()
 
     async def finish(self) -> Upload:
@@ -198,15 +202,18 @@ class _Sink:
         return Upload(self._path, self._part.filename or "", self._size, self._part.content_type)
 
     async def _flush(self) -> None:
-        data, self._pending = self._pending, bytearray()
-        await asyncio.get_running_loop().run_in_executor(None, _write_all, self._file, data)
+        pieces, self._pending, self._gathered = self._pending, [], 0
+        await asyncio.get_running_loop().run_in_executor(None, _write_all, self._file, pieces)
 
     def abandon(self) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
 
-def _write_all(file: BinaryIO, data: bytearray) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
+def _write_all(file: BinaryIO, pieces: list[memoryview]) -> None:
+    while pieces:
+        written = os.writev(file.fileno(), pieces)
+        while pieces and written >= len(pieces[0]):
+            written -= len(pieces.pop(0))
+        if written:
+            pieces[0] = pieces[0][written:]

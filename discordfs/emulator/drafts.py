@@ -111,9 +111,19 @@ def _embeds(payload: Mapping[str, object]) -> tuple[Mapping[str, object], ...] |
         raise invalid_form("embeds", "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
     if len(value) > MOST_EMBEDS:
         raise invalid_form("embeds", "BASE_TYPE_MAX_LENGTH", f"Must be {MOST_EMBEDS} or fewer in length.")
+    if not all(isinstance(each, dict) for embed in value for each in embed.get("fields") or []):
+        raise invalid_form("embeds", "DICT_TYPE_CONVERT", "Only dictionaries may be used in a DictType")
     if sum(_text_length(each) for each in value) > MOST_EMBED_TEXT:
         raise invalid_form("embeds", "MAX_EMBED_SIZE_EXCEEDED", "Embed size exceeds maximum size of 6000")
-    return tuple({"type": "rich", **each} for each in value)
+    return tuple(_embed(each) for each in value)
+
+
+def _embed(embed: Mapping[str, object]) -> Mapping[str, object]:
+    """As Discord gives it back: with its type, and with every field's `inline`."""
+    fields = embed.get("fields")
+    if not isinstance(fields, list):
+        return {"type": "rich", **embed}
+    return {"type": "rich", **embed, "fields": [{"inline": False, **each} for each in fields]}
 
 
 def _text_length(embed: Mapping[str, object]) -> int:

@@ -79,7 +79,7 @@ class Parser:
         return self._state is _State.DONE
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """The events this piece completes. Their data is valid until the next piece is fed."""
+        """The events this piece completes; their data may be kept."""
         self._buffer = self._buffer[self._at :] + piece
         self._at = 0
         before = None

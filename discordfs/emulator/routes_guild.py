@@ -45,7 +45,7 @@ async def get_emojis(request: web.Request) -> web.Response:
 
 async def get_active_threads(request: web.Request) -> web.Response:
     _guild(request)
-    return json_answer({"threads": [], "members": []})
+    return json_answer({"threads": [], "members": [], "has_more": False})
 
 
 async def get_members(request: web.Request) -> web.Response:
