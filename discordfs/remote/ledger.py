@@ -63,10 +63,11 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No slot now. `seconds` until one may be free by itself; `reason` for the log."""
+    """No slot now: `seconds` until one may be free by itself. `bucket` is what is full: "" while its size is
+    unknown, EVERYWHERE for the global limit."""
 
     seconds: float
-    reason: str
+    bucket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +166,14 @@ class Ledger:
         (until,) = self._db.execute(
             "SELECT max(until) FROM pause WHERE name IN (?, ?)", (route, EVERYWHERE)
         ).fetchone()
-        return None if until is None else Wait(until - now, "told to wait")
+        return None if until is None else Wait(until - now, "paused")
 
     def _global_full(self, now: float) -> Wait | None:
         where = "(flying OR global_until > ?)"
         (held,) = self._db.execute(f"SELECT count(*) FROM lease WHERE {where}", (now,)).fetchone()
         if held < self._rules.global_size:
             return None
-        return self._wait("global_until", where, (now,), now, "global limit")
+        return self._wait("global_until", where, (now,), now, EVERYWHERE)
 
     def _bucket_full(self, route: str, now: float) -> Wait | None:
         bucket, size, span, fresh = self._known(route, now)
@@ -186,9 +187,9 @@ class Ledger:
         if held < (size if fresh else 1):
             return None
         self._bury(span, now)
-        return self._wait("until", where, (route, bucket, now), now, f"bucket of {size}")
+        return self._wait("until", where, (route, bucket, now), now, bucket)
 
-    def _wait(self, column: str, where: str, values: tuple[object, ...], now: float, reason: str) -> Wait:
+    def _wait(self, column: str, where: str, values: tuple[object, ...], now: float, bucket: str) -> Wait:
         """Until the first lease runs out; those in flight may end any time, in another process unnoticed."""
         earliest, theirs = self._db.execute(
             f"SELECT min(iif(flying, NULL, {column})), sum(flying AND owner != {self._owner})"
@@ -196,7 +197,7 @@ class Ledger:
             values,
         ).fetchone()
         seconds = self._rules.unknown_span if earliest is None else max(earliest - now, 0.001)
-        return Wait(min(seconds, self._rules.poll) if theirs else seconds, reason)
+        return Wait(min(seconds, self._rules.poll) if theirs else seconds, bucket)
 
     def _lease(self, route: str, now: float) -> int:
         bucket = self._known(route, now)[0]

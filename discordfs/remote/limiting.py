@@ -99,7 +99,8 @@ class Limiter:
         self._ledger: Ledger | None = None  # opened by the first request: on the loop's thread, after a fork
         self._owed: list[Callable[[Ledger], None]] = []
         self._turnstiles: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._global_turnstile: asyncio.Lock | None = None
+        self._waiting: dict[asyncio.Future[None], tuple[str, str]] = {}  # -> route, and bucket that is full
         self._warned_at = 0.0
 
     @contextlib.asynccontextmanager
@@ -112,8 +113,7 @@ class Limiter:
         try:
             yield slot
         finally:
-            self._settle(slot)
-            self._wake()
+            self._wake(slot.route, self._settle(slot))
 
     def close(self) -> None:
         if self._ledger is not None:
@@ -126,34 +126,42 @@ class Limiter:
         turnstile = self._turnstiles.setdefault(key, asyncio.Lock())
         async with turnstile:  # no more than a queue: whoever is first in it waits for the quota
             while True:
-                self._check_budget()
-                wakeup = self._wakeup()
-                try:
-                    result = await self._patiently(lambda ledger: ledger.reserve(key, self._now()))
-                    if not isinstance(result, Wait):
-                        return result
-                    _log.debug("%s waits %.3f s: %s", key, result.seconds, result.reason)
-                    await self._pause(wakeup, result.seconds)
-                finally:
-                    self._waiting.discard(wakeup)
-                    wakeup.cancel()
+                result = await self._try(key)
+                if not isinstance(result, Wait):
+                    return result
+                if result.bucket == EVERYWHERE:
+                    return await self._reserve_in_turn(key)
+                await self._pause(key, result)
 
-    def _wakeup(self) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        return future
+    async def _reserve_in_turn(self, key: str) -> int:
+        """With the global limit full, one of all routes waits for it and the others for that one."""
+        if self._global_turnstile is None:
+            self._global_turnstile = asyncio.Lock()
+        async with self._global_turnstile:
+            while isinstance(result := await self._try(key), Wait):
+                await self._pause(key, result)
+            return result
 
-    async def _pause(self, wakeup: asyncio.Future[None], seconds: float) -> None:
-        """Until a slot was settled in this process, or for so long."""
-        timer = asyncio.ensure_future(self._sleep(seconds))
+    async def _try(self, key: str) -> int | Wait:
+        self._check_budget()
+        return await self._patiently(lambda ledger: ledger.reserve(key, self._now()))
+
+    async def _pause(self, key: str, wait: Wait) -> None:
+        """For so long, or until a slot that matters was settled in this process."""
+        _log.debug("%s waits %.3f s for %s", key, wait.seconds, wait.bucket or "the first answer")
+        wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[wakeup] = (key, wait.bucket)
+        timer = asyncio.ensure_future(self._sleep(wait.seconds))
         try:
             await asyncio.wait({wakeup, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            del self._waiting[wakeup]
             timer.cancel()
 
-    def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
+    def _wake(self, route: str, bucket: Bucket | None) -> None:
+        for future, (waiting_route, full) in self._waiting.items():
+            mine = waiting_route == route or full == EVERYWHERE or (bucket is not None and full == bucket.key)
+            if mine and not future.done():
                 future.set_result(None)
 
     def _check_budget(self) -> None:
@@ -172,7 +180,7 @@ class Limiter:
 
     # --- settling ----------------------------------------------------------------------------------
 
-    def _settle(self, slot: Slot) -> None:
+    def _settle(self, slot: Slot) -> Bucket | None:
         now = self._now()
         bucket = _bucket(slot)
         counted = slot.sent and not (slot.status and bucket is None and _meant(slot.status))
@@ -191,6 +199,7 @@ class Limiter:
         if _is_invalid(slot):
             self._owed.append(lambda ledger: ledger.add_invalid(now))
         self._now_or_memory(lambda ledger: None, None)
+        return bucket
 
     # --- the ledger --------------------------------------------------------------------------------
 
