@@ -87,12 +87,13 @@ class DiskCache:
         entry = self._reserve(uid, need)
         if entry is None:
             return
-        actual = None
+        written = False
         try:
-            actual = self._put(entry, uid, offset, data)
+            self._put(entry, uid, offset, data)
+            written = True
         except OSError as error:
             self._failed("writing to", error)
-        self._settle(entry, uid, need, numbers, actual)
+        self._settle(entry, uid, need, numbers, written)
 
     def adopt(self, uid: bytes, path: Path, count: int, size: int) -> None:
         """The whole chunk in the file at `path`, `count` blocks in its first `size` bytes; `path` stays."""
@@ -193,32 +194,42 @@ class DiskCache:
             self._total += need
             return entry
 
-    def _put(self, entry: _File, uid: bytes, offset: int, data: bytes | memoryview) -> int:
+    def _put(self, entry: _File, uid: bytes, offset: int, data: bytes | memoryview) -> None:
         with self._guard:
             if entry.dead:
-                return 0
-            descriptor = os.open(self._path(uid), os.O_RDWR | os.O_CREAT, 0o600)
+                return
+            descriptor = os.open(self._path(uid), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             view = memoryview(data)
             while view:
                 done = os.pwrite(descriptor, view, offset)
                 view, offset = view[done:], offset + done
-            return os.fstat(descriptor).st_blocks * _STAT_UNIT
         finally:
             os.close(descriptor)
 
-    def _settle(self, entry: _File, uid: bytes, need: int, numbers: range, actual: int | None) -> None:
+    def _settle(self, entry: _File, uid: bytes, need: int, numbers: range, written: bool) -> None:
         with self._guard:
             entry.reserved -= need
             self._total -= need
             if entry.dead:
                 return
-            if actual is None:
+            if not written:
                 self._forget_locked(uid)
                 return
-            self._total += max(actual, entry.actual) - entry.actual
-            entry.actual = max(actual, entry.actual)
             entry.present |= ((1 << len(numbers)) - 1) << numbers.start
+            self._measure_locked(entry, uid, need)
+            self._evict_locked(self._limit)
+
+    def _measure_locked(self, entry: _File, uid: bytes, need: int) -> None:
+        """What the file takes: as the disk says, once nobody writes to it; until then what was reserved."""
+        actual = entry.actual + need
+        if not entry.reserved:
+            try:
+                actual = self._path(uid).stat().st_blocks * _STAT_UNIT
+            except OSError as error:
+                _log.warning("a file of the cache cannot be measured: %s", error)
+        self._total += actual - entry.actual
+        entry.actual = actual
 
     def _link(self, uid: bytes, path: Path, count: int) -> None:
         with self._guard:
@@ -264,5 +275,6 @@ class DiskCache:
 
 
 def _pages(offset: int, length: int) -> int:
-    """Bytes of the pages that [offset, offset + length) touches."""
-    return (-(-(offset + length) // _PAGE) - offset // _PAGE) * _PAGE
+    """Bytes of the pages that [offset, offset + length) touches, and one for the filesystem's own map of a
+    file with holes."""
+    return (-(-(offset + length) // _PAGE) - offset // _PAGE + 1) * _PAGE

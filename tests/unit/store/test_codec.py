@@ -45,7 +45,9 @@ CIPHER = ChunkCipher(KEYS, VOLUME, UID)
 plain_blocks = st.one_of(
     st.binary(min_size=1, max_size=4096),
     st.builds(
-        lambda unit, count: (unit * count)[:BLOCK_SIZE], st.binary(min_size=1, max_size=64), st.integers(1, 9999)
+        lambda unit, count: (unit * count)[:BLOCK_SIZE],
+        st.binary(min_size=1, max_size=64),
+        st.integers(1, 9999),
     ),
 )
 
@@ -161,7 +163,13 @@ def test_a_block_table_comes_back(lengths: list[int]) -> None:
 
 u64 = st.integers(0, 2**64 - 1)
 pieces = st.builds(
-    FooterPiece, u64, u64, st.integers(1, 10**6), u64, st.binary(min_size=16, max_size=16), st.binary(max_size=255)
+    FooterPiece,
+    u64,
+    u64,
+    st.integers(1, 10**6),
+    u64,
+    st.binary(min_size=16, max_size=16),
+    st.binary(max_size=255),
 )
 
 
