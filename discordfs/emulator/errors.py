@@ -12,6 +12,17 @@ from aiohttp import web
 
 JSON_TYPE = "application/json"  # exactly so: discord.py's login fails over a charset parameter
 
+VIA = {"Via": "1.1 emulator"}  # discord.py takes a 429 without it for Cloudflare's
+REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+}
+
 
 class ApiError(Exception):
     """An answer that is an error: HTTP status, Discord's code, its text, and the nested `errors` of a
@@ -88,3 +99,9 @@ def invalid_form(path: str, code: str, message: str) -> ApiError:
     for step in reversed(path.split(".")):
         nested = {step: nested}
     return ApiError(400, 50035, "Invalid Form Body", nested)
+
+
+def limited_body(wait: float, everywhere: bool) -> dict[str, object]:
+    """The body of a 429: how many seconds to wait, and whether for everything."""
+    message = "You are being rate limited."
+    return {"message": message, "retry_after": round(wait, 3), "global": everywhere, "code": 0}

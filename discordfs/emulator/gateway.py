@@ -76,7 +76,9 @@ class Gateway:
 
     def message(self, context: Context, name: str, message: Message, nonce: str | None = None) -> None:
         """MESSAGE_CREATE or MESSAGE_UPDATE."""
-        channel = context.world.channels[message.channel_id]
+        channel = context.world.channels.get(message.channel_id)
+        if channel is None:
+            return  # it was deleted while the message was on its way
         author = context.world.users[message.author_id]
         for session in self._listeners(context, channel, GUILD_MESSAGES):
             wants_content = bool(session.intents & MESSAGE_CONTENT)

@@ -15,28 +15,14 @@ from aiohttp import web
 
 from . import snowflake
 from .bodies import drain
-from .cdn import spoil
 from .context import Context, caller, context_of, set_caller, set_fault
-from .errors import ApiError, json_answer, plain
-from .faults import Fault
+from .errors import REASONS, VIA, ApiError, json_answer, limited_body, plain
+from .faulting import early, late, reset
 from .limits import Rule, Verdict, rule_for
+from .pace import Pace
 from .stats import route_of
-from .wire import abort
 
 API = "/api/v10"
-VIA = {"Via": "1.1 emulator"}  # discord.py takes a 429 without it for Cloudflare's
-_LATE = ("truncate", "corrupt", "slow", "reset_after_commit")  # faults that strike the answer
-_DEFAULT_SLOW_S = 2.0
-_DEFAULT_TIMEOUT_S = 86_400.0
-_REASONS = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,13 +55,16 @@ async def _cdn(request: web.Request, handler: Handler) -> web.StreamResponse:
     fault = context.faults.strike(request.method, "cdn")
     if fault is not None:
         context.stats.faults += 1
-        early = await _early(request, fault)
-        if early is not None:
-            return early
+        instead = await early(request, fault)
+        if instead is not None:
+            return instead
         set_fault(fault)
     if fault is not None and fault.kind == "reset_after_commit":
-        return _reset(request)
-    return await handler(request)
+        return reset(request)
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return web.Response(status=error.status, text=error.message)
 
 
 # --- API
@@ -85,32 +74,34 @@ async def _api(request: web.Request, handler: Handler) -> web.StreamResponse:
     context, route = context_of(request), route_of(request.path.removeprefix(API))
     context.stats.requests[f"{request.method} {route}"] += 1
     await asyncio.sleep(context.settings.latency_ms / 1000)
+    if context.invalid.blocked(context.clock.now()):
+        await drain(request)
+        return _blocked(context)
     fault = context.faults.strike(request.method, route)
     if fault is not None:
         context.stats.faults += 1
-        early = await _early(request, fault)
-        if early is not None:
-            return _counted(context, early)
+        instead = await early(request, fault)
+        if instead is not None:
+            return _counted(context, instead)
     response = await _answer(request, handler)
     if not await drain(request):
         response.force_close()  # a body of which no end is in sight
     _counted(context, response)
-    return response if fault is None else await _late(request, response, fault)
+    return response if fault is None else await late(request, response, fault)
 
 
 def _counted(context: Context, response: web.Response) -> web.Response:
-    size = len(response.body) if isinstance(response.body, bytes) else 0
-    context.stats.bytes_out += size
+    """Puts an answer into the statistics, and on Cloudflare's count if it belongs there."""
+    context.stats.bytes_out += _size(response)
     context.stats.statuses[str(response.status)] += 1
+    if response.headers.get("X-RateLimit-Scope") != "shared":
+        context.invalid.note(response.status, context.clock.now(), context.settings)
     return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.Response:
     """The route's answer, or the error that takes its place."""
     context = context_of(request)
-    now = context.clock.now()
-    if context.invalid.blocked(now):
-        return _blocked(context)
     headers: dict[str, str] = {}
     try:
         set_caller(context.world.by_token(request.headers.get("Authorization", "")))
@@ -122,17 +113,15 @@ async def _answer(request: web.Request, handler: Handler) -> web.Response:
     except ApiError as error:
         response = json_answer(error.body(), error.status)
     except web.HTTPException as error:
-        wrong = plain(error.status, _REASONS.get(error.status, error.reason))
+        wrong = plain(error.status, REASONS.get(error.status, error.reason))
         response = json_answer(wrong.body(), wrong.status)
     response.headers.update(headers)
-    context.invalid.note(response.status, now, context.settings)
-    pause = len(response.body) * 8 / context.settings.bandwidth_bps if _paced(context, response) else 0  # type: ignore[arg-type]
-    await asyncio.sleep(pause)
+    await Pace(context.settings.bandwidth_bps).spend(_size(response))
     return response
 
 
-def _paced(context: Context, response: web.Response) -> bool:
-    return bool(context.settings.bandwidth_bps) and isinstance(response.body, bytes)
+def _size(response: web.Response) -> int:
+    return len(response.body) if isinstance(response.body, bytes) else 0
 
 
 def _blocked(context: Context) -> web.Response:
@@ -200,84 +189,4 @@ def _too_many(context: Context, verdict: Verdict) -> web.Response:
         headers["X-RateLimit-Global"] = "true"
     else:
         headers |= _headers(context, verdict.rule, verdict)
-    return json_answer(_limited_body(wait, everywhere), 429, headers)
-
-
-def _limited_body(wait: float, everywhere: bool) -> dict[str, object]:
-    message = "You are being rate limited."
-    return {"message": message, "retry_after": round(wait, 3), "global": everywhere, "code": 0}
-
-
-# --- faults
-
-
-async def _early(request: web.Request, fault: Fault) -> web.Response | None:
-    """The answer of a fault that strikes before the route is reached; None if it does not."""
-    context = context_of(request)
-    match fault.kind:
-        case "status":
-            return await _status(request, fault)
-        case "reset":
-            return _reset(request)
-        case "timeout":
-            seconds = _DEFAULT_TIMEOUT_S if fault.delay_s is None else fault.delay_s
-            await _wait(context.stopping, seconds)
-            return _reset(request)
-        case "hold":
-            await context.released.wait()
-    return None
-
-
-async def _late(request: web.Request, response: web.Response, fault: Fault) -> web.StreamResponse:
-    """What such a fault makes of the route's answer."""
-    context = context_of(request)
-    body = response.body if isinstance(response.body, bytes) else b""
-    match fault.kind:
-        case "reset_after_commit":
-            return _reset(request)
-        case "slow":
-            await _wait(context.stopping, _DEFAULT_SLOW_S if fault.delay_s is None else fault.delay_s)
-        case "corrupt" if body:
-            response.body = spoil(body, len(body) // 2)
-        case "truncate":
-            return await _truncated(request, response, body)
-    return response
-
-
-async def _wait(stopping: asyncio.Event, seconds: float) -> None:
-    """Sleeps, but no longer than the emulator runs."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
-
-
-async def _status(request: web.Request, fault: Fault) -> web.Response:
-    await drain(request)
-    if fault.status == 429:
-        headers = VIA | {"Retry-After": "1", "X-RateLimit-Scope": "shared"}
-        return json_answer(
-            _limited_body(0.5 if fault.delay_s is None else fault.delay_s, False), 429, headers
-        )
-    if fault.status in (502, 503, 504):  # those come from in front of the API, as HTML
-        page = f"<html><head><title>{fault.status}</title></head><body>cloudflare</body></html>"
-        return web.Response(status=fault.status, text=page, content_type="text/html")
-    codes = {413: ("Request entity too large", 40005), 403: ("Missing Access", 50001)}
-    message, code = codes.get(fault.status, (f"{fault.status}: {_REASONS.get(fault.status, 'Error')}", 0))
-    return json_answer({"message": message, "code": code}, fault.status)
-
-
-def _reset(request: web.Request) -> web.Response:
-    abort(request, reset=True)
-    return web.Response(status=500)  # goes nowhere: the connection is gone
-
-
-async def _truncated(request: web.Request, response: web.Response, body: bytes) -> web.StreamResponse:
-    """Announces the whole body and sends half of it."""
-    headers = {key: value for key, value in response.headers.items() if key.lower() != "content-length"}
-    cut = web.StreamResponse(status=response.status, headers=headers)
-    cut.content_length = len(body)
-    await cut.prepare(request)
-    await cut.write(body[: len(body) // 2])
-    abort(request, reset=False)
-    return cut
+    return json_answer(limited_body(wait, everywhere), 429, headers)

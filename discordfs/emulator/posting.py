@@ -64,43 +64,66 @@ async def notice(context: Context, author: User, channel: Channel, pinned: Messa
 
 
 async def edit(context: Context, message: Message, draft: Draft) -> Message:
-    """Changes a message; attachments it no longer has die."""
-    present = [each.id for each in message.attachments]
-    retained = frozenset(present) if draft.retained is None else draft.retained
-    prepared = await _prepare(context, draft.files)
-    added = [_numbered(context, each) for each in prepared]
-    attachments = tuple(each for each in message.attachments if each.id in retained) + tuple(added)
-    extra = dict(message.extra) | ({} if draft.embeds is None else {"embeds": list(draft.embeds)})
-    changed = replace(
-        message,
-        content=message.content if draft.content is None else draft.content,
-        edited_ms=context.clock.now_ms(),
-        attachments=attachments,
-        extra=extra,
-    )
-    if not (changed.content or attachments or extra.get("embeds")):
-        raise errors.empty_message()
-    await _commit_edit(context, changed, draft.files, [each for each in present if each not in retained])
+    """Changes a message; attachments it no longer has die. Edits at the same time do not undo each
+    other.
+    """
+    added = [_numbered(context, each) for each in await _prepare(context, draft.files)]
+    now = context.clock.now_ms()
+
+    def work(database: Database) -> Message:
+        current = _current(database, message)
+        changed = _edited(current, draft, added, now)
+        _keep_files(context, draft.files, added)
+        database.put_message(changed)
+        kept = {each.id for each in changed.attachments}
+        context.files.remove(each.id for each in current.attachments if each.id not in kept)
+        return changed
+
+    changed = await context.store.run(work)
     context.gateway.message(context, "MESSAGE_UPDATE", changed)
     return changed
 
 
-async def update(context: Context, message: Message) -> None:
-    """Keeps a message whose attachments did not change."""
-    await context.store.run(lambda database: database.put_message(message))
-    context.gateway.message(context, "MESSAGE_UPDATE", message)
+def _current(database: Database, message: Message) -> Message:
+    """The message as it is by now; ApiError 404 if it is gone."""
+    current = database.message(message.channel_id, message.id)
+    if current is None:
+        raise errors.unknown_message()
+    return current
 
 
-async def delete(context: Context, channel: Channel, messages: Sequence[Message]) -> None:
-    """Deletes messages of one channel with their files."""
-    gone = [attachment.id for message in messages for attachment in message.attachments]
+def _edited(message: Message, draft: Draft, added: Sequence[Attachment], now_ms: int) -> Message:
+    kept = [each for each in message.attachments if draft.retained is None or each.id in draft.retained]
+    extra = dict(message.extra) | ({} if draft.embeds is None else {"embeds": list(draft.embeds)})
+    content = message.content if draft.content is None else draft.content
+    if not (content or kept or added or extra.get("embeds")):
+        raise errors.empty_message()
+    return replace(message, content=content, edited_ms=now_ms, attachments=(*kept, *added), extra=extra)
 
-    def work(database: Database) -> None:
-        database.delete_messages(messages)
-        context.files.remove(gone)
 
-    await context.store.run(work)
-    context.gateway.deleted(context, channel, [message.id for message in messages])
+async def set_pin(context: Context, message: Message, pinned_ms: int | None) -> None:
+    """Pins a message, or takes the pin away (None)."""
+
+    def work(database: Database) -> Message:
+        changed = replace(_current(database, message), pinned_ms=pinned_ms)
+        database.put_message(changed)
+        return changed
+
+    context.gateway.message(context, "MESSAGE_UPDATE", await context.store.run(work))
+
+
+async def delete(context: Context, channel: Channel, ids: Sequence[int]) -> None:
+    """Deletes those of these messages that are there, with their files."""
+
+    def work(database: Database) -> list[Message]:
+        asked = [database.message(channel.id, each) for each in ids]
+        found = [each for each in asked if each is not None]
+        database.delete_messages(found)
+        context.files.remove(attachment.id for each in found for attachment in each.attachments)
+        return found
+
+    gone = await context.store.run(work)
+    context.gateway.deleted(context, channel, [message.id for message in gone])
 
 
 def _extra(draft: Draft, channel: Channel) -> dict[str, object]:
@@ -147,8 +170,10 @@ def _numbered(context: Context, attachment: Attachment) -> Attachment:
 
 async def _held(context: Context) -> None:
     """Waits while uploads are held back."""
-    while context.settings.hold_uploads and not context.stopping.is_set():
+    while context.settings.hold_uploads:
         await context.released.wait()
+        if context.stopping.is_set():
+            raise errors.plain(503, "Service Unavailable")
 
 
 async def _commit_new(context: Context, message: Message, files: Sequence[NewFile]) -> tuple[Message, bool]:
@@ -170,19 +195,6 @@ async def _commit_new(context: Context, message: Message, files: Sequence[NewFil
     if not new:
         discard(each.upload for each in files)
     return kept, new
-
-
-async def _commit_edit(
-    context: Context, message: Message, files: Sequence[NewFile], gone: Sequence[int]
-) -> None:
-    added = message.attachments[len(message.attachments) - len(files) :]
-
-    def work(database: Database) -> None:
-        _keep_files(context, files, added)
-        database.put_message(message)
-        context.files.remove(gone)
-
-    await context.store.run(work)
 
 
 def _keep_files(context: Context, files: Sequence[NewFile], added: Sequence[Attachment]) -> None:

@@ -78,6 +78,8 @@ async def list_messages(request: web.Request) -> web.Response:
     context, channel = context_of(request), _channel(request)
     cursors = {key: snowflake_param(request, key) for key in ("before", "after", "around")}
     limit = limit_param(request, default=50, most=100)
+    if sum(cursor is not None for cursor in cursors.values()) > 1:
+        raise invalid_form("_", "BASE_TYPE_EXCLUSIVE", "before, after and around exclude one another")
     if not context.world.permissions(caller(request), channel) & READ_MESSAGE_HISTORY:
         return json_answer([])
     found = await _listed(context, channel, cursors, limit)
@@ -132,7 +134,7 @@ async def delete_message(request: web.Request) -> web.Response:
     message = await find(request, channel)
     if message.author_id != caller(request).id:
         _channel(request, MANAGE_MESSAGES)
-    await posting.delete(context_of(request), channel, [message])
+    await posting.delete(context_of(request), channel, [message.id])
     return web.Response(status=204)
 
 
@@ -145,8 +147,7 @@ async def bulk_delete(request: web.Request) -> web.Response:
     oldest = context.clock.now_ms() - int(context.settings.bulk_delete_days * 86_400_000)
     if any(snowflake.time_of(each) < oldest for each in wanted):
         raise ApiError(400, 50034, "You can only bulk delete messages that are under 14 days old.")
-    found = await context.store.run(lambda database: [database.message(channel.id, each) for each in wanted])
-    await posting.delete(context, channel, [each for each in found if each is not None])
+    await posting.delete(context, channel, wanted)
     return web.Response(status=204)
 
 

@@ -70,7 +70,7 @@ async def pin(request: web.Request) -> web.Response:
     if await context.store.run(lambda database: database.count_pins(channel.id)) >= _MOST_PINS:
         raise errors.ApiError(400, 30003, f"Maximum number of pins reached for the channel ({_MOST_PINS})")
     now = context.clock.now_ms()
-    await posting.update(context, replace(message, pinned_ms=now))
+    await posting.set_pin(context, message, now)
     await _told(request, now)
     await posting.notice(context, caller(request), channel, message)
     return web.Response(status=204)
@@ -80,7 +80,7 @@ async def unpin(request: web.Request) -> web.Response:
     context, channel = context_of(request), _channel(request, PIN_MESSAGES)
     message = await find(request, channel)
     if message.pinned_ms is not None:
-        await posting.update(context, replace(message, pinned_ms=None))
+        await posting.set_pin(context, message, None)
         await _told(request, channel.last_pin_ms)
     return web.Response(status=204)
 

@@ -219,3 +219,37 @@ def test_pins(emulate: Emulate) -> None:
         assert len((await client.ask("GET", f"{client.messages}/pins")).json["items"]) == 2
 
     emulate(scenario, NO_LIMITS)
+
+
+def test_edits_at_the_same_time_do_not_undo_each_other(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        message = await client.posted("x", {"a.bin": b"a"})
+        path = f"{client.messages}/{message['id']}"
+        await asyncio.gather(
+            *(client.ask("PATCH", path, data=form({}, {f"{number}.bin": b"x"})) for number in range(5)),
+            client.ask("PATCH", path, json={"content": "y"}),
+        )
+        after = (await client.ask("GET", path)).json
+        names = sorted(each["filename"] for each in after["attachments"])
+        assert (after["content"], names) == ("y", ["0.bin", "1.bin", "2.bin", "3.bin", "4.bin", "a.bin"])
+
+    emulate(scenario, NO_LIMITS)
+
+
+def test_a_channel_takes_its_messages_with_it(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        message = await client.posted("x", {"a.bin": b"a"})
+        assert (await client.ask("DELETE", f"/channels/{client.channel}")).status == 200
+        assert (await client.post("x")).code == 10003
+        assert (await client.fetch("GET", message["attachments"][0]["url"])).status == 404
+        stats = await client.stats()
+        assert (stats["messages"], stats["attachments"]) == (0, 0)
+
+    emulate(scenario, NO_LIMITS)
+
+
+def test_cursors_exclude_one_another(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        assert (await client.ask("GET", f"{client.messages}?before=1&after=2")).code == 50035
+
+    emulate(scenario, NO_LIMITS)

@@ -17,8 +17,9 @@ import aiohttp
 import pytest
 
 from discordfs.emulator import DirectoryBusy, Emulator, Settings, SettingsError
+from discordfs.emulator.seed import seed_server
 
-from .harness import NO_LIMITS, Client, Emulate, client_of
+from .harness import NO_LIMITS, Client, Emulate, check, client_of
 
 
 @contextmanager
@@ -128,3 +129,23 @@ def test_settings_say_what_is_wrong() -> None:
     ):
         with pytest.raises(SettingsError, match=wrong.partition("=")[0]):
             Settings.parse([wrong])
+
+
+def test_the_seeded_server_is_what_discord_would_have(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with client_of(tmp_path, NO_LIMITS) as client:
+            for _ in range(2):
+                await seed_server(client.emulator.context)
+            guild = f"/guilds/{client.address.guild_id}/channels"
+            names = [each["name"] for each in (await client.ask("GET", guild)).json]
+            assert sorted(names) == sorted(set(names))
+            files = 0
+            for channel in client.emulator.address.channel_ids:
+                messages = (await client.ask("GET", f"/channels/{channel}/messages")).json
+                check(messages, "MessageResponse", many=True)
+                times = [each["timestamp"] for each in messages]
+                assert times == sorted(times, reverse=True)
+                files += sum(len(each["attachments"]) for each in messages)
+            assert files >= 5
+
+    asyncio.run(scenario())
