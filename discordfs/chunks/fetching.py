@@ -32,6 +32,7 @@ from discordfs.remote.loop import Loop
 PREFETCH_BLOCKS = 96
 PREFETCH_RUN = 8
 _WORKERS = 4
+_UNWRITTEN_BLOCKS = 256  # fetched and not yet in the disk cache; beyond that a slow disk is not waited for
 _VIEWS = 256  # chunks whose key and offsets are kept ready
 _POLL = 0.25  # seconds between two looks at `cancelled`
 _log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ class BlockFetcher:
         self._views_guard = threading.Lock()
         self._room = threading.Semaphore(PREFETCH_BLOCKS)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="discordfs-blocks")
+        self._unwritten = threading.Semaphore(_UNWRITTEN_BLOCKS)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="discordfs-cache")
 
     def blocks(self, chunk: ChunkRef, first: int, last: int, cancelled: Cancelled) -> list[bytes]:
         """Blocks `first` to `last`, opened. Raises Unavailable, RemoteGone and other answers of Discord's,
@@ -142,6 +145,7 @@ class BlockFetcher:
     def close(self) -> None:
         """Ends the workers; whoever still waits gets Unavailable."""
         self._workers.shutdown(wait=True, cancel_futures=True)
+        self._writer.shutdown(wait=True)
         self._cache.abandon(Unavailable("the drive is being closed"))
 
     # --- claiming and waiting ---------------------------------------------------------------------------
@@ -263,9 +267,25 @@ class BlockFetcher:
         return True
 
     def _keep(self, view: _View, run: range, part: range, data: memoryview) -> None:
+        """Into the disk cache, behind the readers' backs; dropped when the disk does not keep up."""
+        taken = sum(self._unwritten.acquire(blocking=False) for _ in part)
+        if taken < len(part):
+            self._written(taken)
+            return
         base = view.offsets[run.start]
         start, end = view.offsets[part.start], view.offsets[part.stop]
-        self._cache.store(view.chunk.uid, part, start, data[start - base : end - base])
+        sealed = data[start - base : end - base]
+        self._writer.submit(self._write, view.chunk.uid, part, start, sealed)
+
+    def _write(self, uid: bytes, part: range, start: int, sealed: memoryview) -> None:
+        try:
+            self._cache.store(uid, part, start, sealed)
+        finally:
+            self._written(len(part))
+
+    def _written(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self._unwritten.release()
 
     def _fail(self, claim: _Claim, numbers: Iterable[int], error: BaseException) -> None:
         """Those of the numbers that have not landed yet."""
