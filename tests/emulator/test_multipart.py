@@ -54,7 +54,7 @@ def test_headers_are_understood() -> None:
     "broken",
     [
         b"--boundary\r\nContent-Type: a/b\r\n\r\nx\r\n--boundary--",
-        b"--boundaryX",
+        b"--boundaryXY",
         b"--boundary\r\n" + b"x" * 20000,
     ],
 )
