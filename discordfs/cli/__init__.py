@@ -1,0 +1,71 @@
+"""The commands. `main` is what `discordfs`, `python -m discordfs` and mount.py run.
+
+Every error is one line on stderr and an exit code (common.py); --debug shows the traceback.
+Threading: the main thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from discordfs import __version__
+from discordfs.cli.common import FAILED, USAGE, complain, exit_code, explain
+
+COMMANDS = {
+    "init": "discordfs.cli.init",
+    "mount": "discordfs.cli.mount",
+    "umount": "discordfs.cli.umount",
+    "barrier": "discordfs.cli.umount",
+    "status": "discordfs.cli.status",
+    "emulator": "discordfs.cli.emulator",
+}
+"""Each command's module, imported when it is used: discord.py alone takes half a second."""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="discordfs")
+def cli() -> None:
+    """Mounts Discord as a drive."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = cli.main(as_mount_helper(given), prog_name="discordfs", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        complain(f"{error.format_message()} (discordfs --help lists what there is)")
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return FAILED
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        complain(explain(error))
+        return exit_code(error)
+
+
+def as_mount_helper(arguments: list[str]) -> list[str]:
+    """mount(8) runs a fuse.discordfs line of fstab as `discordfs SOURCE MOUNTPOINT -o OPTIONS`: that is
+    `mount MOUNTPOINT -o OPTIONS`, as the source is but a name."""
+    is_helper = len(arguments) >= 4 and arguments[2] == "-o" and arguments[0] not in COMMANDS
+    return ["mount", *arguments[1:]] if is_helper else arguments

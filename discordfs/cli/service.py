@@ -1,0 +1,145 @@
+"""The process of a mount: opens the drive, serves it, and ends both in order.
+
+Runs in the foreground always; mount.py (the command) decides whether that is the user's terminal or a
+child in a session of its own. Threading: everything here on the main thread, where signals arrive; libfuse
+calls `announce` from a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from discordfs import registry
+from discordfs.cli import volumes
+from discordfs.cli.demo import Address, DemoServer
+from discordfs.cli.options import Options
+from discordfs.compose import Account, OpenDrive, check_token, open_drive
+from discordfs.config import Config, StateDirectory, StateLock, api_of
+from discordfs.control import ControlServer, Progress
+from discordfs.errors import ConfigError, DiscordfsError, RemoteError, TimedOut, Unauthorized
+from discordfs.registry import runtime_dir
+from discordfs.tokens import ScrubbingFormatter, Token, find_token
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES = 4 * 1024**2
+LOG_FILES = 3
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `mount` was asked for."""
+
+    state: StateDirectory
+    mountpoint: str
+    options: Options
+    demo: bool
+    debug: bool
+
+
+def import_face() -> Any:
+    """operations.py, whose import loads libfuse. Raises DiscordfsError that says what to install."""
+    try:
+        from discordfs import operations
+    except (OSError, ImportError) as error:
+        raise DiscordfsError(
+            f"libfuse 2 is missing ({error}): apt-get install fuse3 libfuse2 (newer systems: libfuse2t64)"
+        ) from None
+    return operations
+
+
+def serve(request: Request, announce: Callable[[], None]) -> None:
+    """Mounts and serves until the drive is unmounted or a signal ends it. `announce` is called once the
+    kernel has connected. Raises DiscordfsError; nothing stays behind then."""
+    operations = import_face()
+    with ExitStack() as stack:
+        stack.enter_context(StateLock(request.state))
+        config, account = _prepare(request, stack)
+        _start_logging(request, account.token)
+        drive = open_drive(
+            request.state,
+            config,
+            request.options.applied_to(config.settings),
+            account,
+            operations.interrupted,
+        )
+        stack.callback(drive.close)
+        control = ControlServer(request.state.path, _handlers(request, drive))
+        control.start()
+        stack.callback(control.stop)
+        mount = registry.add(request.mountpoint, str(request.state.path))
+        stack.callback(registry.remove, mount)
+        log.info("mounting volume %s at %s", config.volume.id, request.mountpoint)
+        options = operations.MountOptions(config.volume.name, request.options.kernel, request.debug)
+        operations.serve(drive.drive, os.fsencode(request.mountpoint), options, announce)
+        log.info("unmounted %s", request.mountpoint)
+
+
+def _prepare(request: Request, stack: ExitStack) -> tuple[Config, Account]:
+    if request.demo:
+        return _prepare_demo(request, stack)
+    config = request.state.load()
+    if config.volume.demo:
+        raise ConfigError(f"the volume in {request.state.path} is a demo's: add --demo")
+    api = api_of(os.environ, config.volume.api)
+    token = find_token(os.environ, request.state.path, config.volume.id, request.options.token_file)
+    account = Account(api, token, runtime_dir(os.geteuid()))
+    try:
+        check_token(account)
+    except Unauthorized:
+        raise
+    except (RemoteError, TimedOut) as error:
+        log.warning("Discord cannot be reached now (%s): the drive goes on with what is here", error)
+    return config, account
+
+
+def _prepare_demo(request: Request, stack: ExitStack) -> tuple[Config, Account]:
+    state = request.state
+    if state.has_volume() and not state.load().volume.demo:
+        raise ConfigError(
+            f"{state.path} holds a real volume: leave out --demo, or choose another --state-dir"
+        )
+    output = stack.enter_context((state.path / "emulator.log").open("ab"))
+    server = stack.enter_context(DemoServer(state.emulator, output))
+    address = server.start()
+    account = Account(address.api, Token(address.token, "the emulator"), None)
+    config = state.load() if state.has_volume() else _make_demo_volume(state, account, address)
+    return config, account
+
+
+def _make_demo_volume(state: StateDirectory, account: Account, address: Address) -> Config:
+    state.key_file.unlink(missing_ok=True)  # of a demo that was interrupted here: it has no volume
+    with volumes.asking(account) as ask:
+        made = ask(lambda api: volumes.make_data_channels(api, address.guild))
+    channels = (*address.channels[:1], *made)
+    return volumes.make_volume(state, address.guild, channels, api="", name="discordfs-demo", demo=True)
+
+
+def _start_logging(request: Request, token: Token) -> None:
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG if request.debug else logging.INFO)
+    handler = logging.handlers.RotatingFileHandler(
+        request.state.log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
+    )
+    handler.setFormatter(ScrubbingFormatter(LOG_FORMAT, token.reveal()))
+    root.addHandler(handler)
+    # discord.py tells every request at DEBUG, with headers.
+    logging.getLogger("discord").setLevel(logging.WARNING)
+
+
+# --- what other commands may ask ----------------------------------------------------------------------
+
+
+def _handlers(request: Request, drive: OpenDrive) -> dict[str, Callable[[Mapping[str, Any], Progress], Any]]:
+    def status(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
+        place = {"mountpoint": request.mountpoint, "state_dir": str(request.state.path), "pid": os.getpid()}
+        return place | drive.figures()
+
+    return {"status": status, "barrier": drive.barrier}
