@@ -30,14 +30,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def pipeline(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The one middleware: API and CDN traffic each go their way, control and gateway go straight on."""
-    if request.path.startswith(API + "/"):
-        return await _api(request, handler)
-    if request.path.startswith(("/attachments/", "/media/")):
-        return await _cdn(request, handler)
     try:
+        if request.path.startswith(API + "/"):
+            return await _api(request, handler)
+        if request.path.startswith(("/attachments/", "/media/")):
+            return await _cdn(request, handler)
         return await handler(request)
     except ApiError as error:
         return json_answer(error.body(), error.status)
+    except ConnectionError:  # the client left: that is its right, and no fault of the emulator
+        return web.Response(status=499)
 
 
 async def set_date(request: web.Request, response: web.StreamResponse) -> None:
