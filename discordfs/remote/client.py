@@ -54,6 +54,7 @@ DEFAULT_TIMEOUTS = Timeouts()
 _BULK = range(2, 101)
 _BULK_AGE_NS = 13 * 86_400 * 10**9  # bulk deletion ends at 14 days; a day of margin for clocks
 _GATEWAY_AGAIN = (5.0, 300.0)  # seconds, after the gateway or the login before it failed for good
+_IDENTIFY_SECONDS = 5.0
 
 
 class DiscordRemote:
@@ -264,7 +265,10 @@ class DiscordRemote:
         """A client of discord.py, and another after it ended; it reconnects and resumes by itself."""
         content, pause = self._message_content, _GATEWAY_AGAIN[0]
         while True:
-            client = _GatewayClient(self._http, self._note_identity, self._tell, content, self._clock)
+            began = self._clock()
+            client = _GatewayClient(
+                self._http, self._note_identity, self._tell, content, self._clock, self._sleep
+            )
             try:
                 async with client:
                     await client.start(self._http.token.reveal())
@@ -275,7 +279,9 @@ class DiscordRemote:
             except Unauthorized as error:
                 _log.error("no gateway: %s", error)
             except (discord.DiscordException, RemoteError, aiohttp.ClientError, OSError) as error:
-                _log.warning("the gateway ended, again in %.0f s: %s", pause, type(error).__name__)
+                _log.warning("the gateway ended: %s", type(error).__name__)
+            lasted = (self._clock() - began) / 1e9
+            pause = _GATEWAY_AGAIN[0] if lasted > _GATEWAY_AGAIN[1] else pause
             await self._sleep(pause)
             pause = min(2 * pause, _GATEWAY_AGAIN[1])
 
@@ -361,6 +367,7 @@ class _GatewayClient(discord.Client):
         tell: Callable[[Hint | None], None],
         message_content: bool,
         clock: Clock,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, guild_reactions=True)
         intents.message_content = message_content
@@ -375,6 +382,12 @@ class _GatewayClient(discord.Client):
         self._ours = http
         self._tell = tell
         self._now = clock
+        self._pause = sleep
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Discord allows one IDENTIFY in 5 seconds."""
+        if not initial:
+            await self._pause(_IDENTIFY_SECONDS)
 
     async def on_connect(self) -> None:
         self._tell(None)  # a new session, not a resumed one: what happened before it was missed

@@ -232,6 +232,9 @@ class Http:
                 ),
                 trace_configs=[trace],
             )
+            # aiohttp repeats GET, PUT and DELETE after a reset by itself, unseen by the limiter. It has no
+            # public switch for that; its own test tools use this one.
+            self._session._retry_connection = False
         return self._session
 
     async def _on_sent(

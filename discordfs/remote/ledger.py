@@ -76,7 +76,7 @@ class Rules:
 
     global_size: int = 50
     global_span: float = 1.0
-    unknown_span: float = 5.0
+    unknown_span: float = 1.0
     margin: float = 0.1
     invalid_span: float = 600.0
     poll: float = 0.05
