@@ -124,7 +124,8 @@ class DiskCache:
             return False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (directory / TAG).write_text(_TAG_TEXT, encoding="ascii")
+            if not (directory / TAG).exists():  # a full disk is no reason to do without what is there
+                (directory / TAG).write_text(_TAG_TEXT, encoding="ascii")
             self._scan()
         except OSError as error:
             self._failed("opening", error)
