@@ -17,6 +17,7 @@ from yarl import URL
 from .bodies import read_json
 from .context import Context, caller, context_of, fault_of
 from .errors import invalid_form, json_answer, plain
+from .faults import Fault
 from .filenames import is_image
 from .model import Attachment
 from .pace import Pace
@@ -122,27 +123,44 @@ async def _serve(
     return response
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a span is sent: up to `end`, in pieces of `piece` bytes, `pause` seconds apart, one byte spoilt."""
+
+    end: int
+    piece: int
+    pause: float = 0.0
+    spoilt: int = -1  # the position of the byte to be changed; -1: none
+
+
+def _plan(span: Span, fault: Fault | None, piece: int) -> _Plan:
+    """The plan for a healthy answer, or for one that this fault strikes."""
+    middle = span.start + (span.end - span.start) // 2
+    match None if fault is None else fault.kind:
+        case "truncate":
+            return _Plan(middle, piece)
+        case "corrupt":
+            return _Plan(span.end, piece, spoilt=middle)
+        case "slow" if fault is not None:
+            seconds = _DEFAULT_SLOW_S if fault.delay_s is None else fault.delay_s
+            pieces = -(-(span.end - span.start) // _SLOW_PIECES)
+            return _Plan(span.end, max(1, min(piece, pieces)), pause=seconds / _SLOW_PIECES)
+    return _Plan(span.end, piece)
+
+
 async def _send(request: web.Request, response: web.StreamResponse, file: BinaryIO, span: Span) -> None:
     """Sends the bytes, as a fault would have them if one strikes."""
-    context, fault = context_of(request), fault_of(request)
-    kind = None if fault is None else fault.kind
-    length = span.end - span.start
-    pace, pause, piece_size = Pace(context.settings.bandwidth_bps), 0.0, 0
-    piece_size = pace.piece
-    if fault is not None and kind == "slow":
-        total_s = _DEFAULT_SLOW_S if fault.delay_s is None else fault.delay_s
-        pause, piece_size = total_s / _SLOW_PIECES, max(1, -(-length // _SLOW_PIECES))
-    end = span.start + length // 2 if kind == "truncate" else span.end
-    spoilt = span.start + length // 2 if kind == "corrupt" else -1
-    loop, at = asyncio.get_running_loop(), span.start
+    context, loop, at = context_of(request), asyncio.get_running_loop(), span.start
+    pace = Pace(context.settings.bandwidth_bps)
+    plan = _plan(span, fault_of(request), pace.piece)
     file.seek(at)
-    while at < end:
-        data = await loop.run_in_executor(None, file.read, min(piece_size, end - at))
+    while at < plan.end:
+        data = await loop.run_in_executor(None, file.read, min(plan.piece, plan.end - at))
         if not data:
             break
-        if at <= spoilt < at + len(data):
-            data = spoil(data, spoilt - at)
-        await asyncio.sleep(pause)
+        if at <= plan.spoilt < at + len(data):
+            data = spoil(data, plan.spoilt - at)
+        await asyncio.sleep(plan.pause)
         await pace.spend(len(data))
         await response.write(data)
         at += len(data)

@@ -127,7 +127,7 @@ def test_it_waits_out_a_rate_limit(emulate: Emulate) -> None:
         assert (await client.stats())["rate_limited"] >= 1
         assert (await client.ask("GET", client.messages)).json[0]["content"] == "sent in the end"
 
-    emulate(scenario, "post_window=1000", "time_scale=1000")
+    emulate(scenario, "post_window=3000", "time_scale=1000")
 
 
 def test_a_lost_answer_is_posted_once(emulate: Emulate) -> None:
