@@ -1,0 +1,42 @@
+# One command each, the same here and in CI. `make` lists them.
+
+PYTHON = .venv/bin/python
+# Options for pytest, such as ARGS='-k rename -x'.
+ARGS =
+# Minutes for a rotating share of the long tests; empty: all of them.
+SHARE =
+
+.DEFAULT_GOAL = help
+.PHONY: help demo demo-stop test test-long lint bench docs
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+demo: ## mount a drive at ./mnt over an emulator of Discord
+	@scripts/setup runtime
+	@scripts/demo start
+
+demo-stop: ## upload what is left, unmount, end the emulator
+	@scripts/demo stop
+
+test: ## all tests but the long ones
+	@scripts/setup dev
+	$(PYTHON) -m pytest -m 'not long and not live' $(ARGS)
+
+test-long: ## the long tests; SHARE=30 runs today's share of them, for 30 minutes at most
+	@scripts/setup dev
+	$(PYTHON) -m pytest -m 'long and not live' $(if $(SHARE),--rotate --time-box $(SHARE)) $(ARGS)
+
+lint: ## ruff and mypy
+	@scripts/setup dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: ## measure; results in bench/results/
+	@scripts/setup dev
+	$(PYTHON) -m bench $(ARGS)
+
+docs: ## write docs/COMMANDS.md from the commands themselves
+	@scripts/setup runtime
+	$(PYTHON) scripts/document_commands.py
