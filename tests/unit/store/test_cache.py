@@ -135,6 +135,7 @@ def test_bounds_hold_under_random_load_from_threads(tmp_path: Path) -> None:
     assert taken(tmp_path) <= disk.total <= limit
 
 
+@pytest.mark.expects_log("reads go on without it")
 def test_a_chunk_is_adopted_without_copying(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "cache", 10**6)
     chunk = tmp_path / "chunk"
@@ -168,6 +169,7 @@ def _replace_by_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("break_it", [_delete, _replace_by_file])
+@pytest.mark.expects_log("reads go on without it", "of the cache cannot be")
 def test_a_broken_cache_is_no_error(
     tmp_path: Path, break_it: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_broken_cache_is_no_error(
     assert disk.total <= 10**6
 
 
+@pytest.mark.expects_log("reads go on without it")
 def test_a_cache_that_cannot_begin_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "cache").write_text("no directory")
     cache = BlockCache(tmp_path / "cache", disk_bytes=10**6)
@@ -190,6 +193,7 @@ def test_a_cache_that_cannot_begin_is_no_error(tmp_path: Path, caplog: pytest.Lo
     assert "opening the cache failed" in caplog.text
 
 
+@pytest.mark.expects_log("reads go on without it")
 def test_a_full_disk_is_given_something_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def _resized(size: int) -> Callable[[Message], Message]:
 
 
 @pytest.mark.parametrize("alter", [_without(0), _resized(-1), _resized(1), _resized(-(10**9))])
+@pytest.mark.expects_log("is not the chunk that was posted")
 def test_an_answer_that_is_not_what_was_sent_is_never_taken_for_it(
     make_desk: MakeDesk, noise: bytes, alter: Callable[[Message], Message]
 ) -> None:
@@ -303,6 +304,7 @@ def test_a_sealed_file_is_the_same_after_a_restart(desk: Desk, noise: bytes) -> 
 # --- when it goes wrong ---------------------------------------------------------------------------
 
 
+@pytest.mark.expects_log("came damaged: once more")
 def test_a_damaged_answer_is_asked_for_once_more(make_desk: MakeDesk, noise: bytes) -> None:
     remote = Troubled()
     desk = make_desk(remote, **BOTH)
@@ -314,6 +316,7 @@ def test_a_damaged_answer_is_asked_for_once_more(make_desk: MakeDesk, noise: byt
 
 
 @pytest.mark.parametrize("spoil", [flip, lambda data: data[:-1], lambda data: b"", lambda data: data[::-1]])
+@pytest.mark.expects_log("came damaged: once more")
 def test_twice_damaged_is_an_error_and_never_bytes(
     make_desk: MakeDesk, noise: bytes, spoil: Callable[[bytes], bytes]
 ) -> None:
@@ -327,6 +330,7 @@ def test_twice_damaged_is_an_error_and_never_bytes(
     assert desk.chunks.read(chunk, 0, 100) == noise[:100]  # whole again, and nothing wrong was kept
 
 
+@pytest.mark.expects_log("came damaged: once more")
 def test_altered_bytes_in_a_message_spoil_just_their_block(desk: Desk, noise: bytes) -> None:
     chunk = desk.post(noise)
     desk.remote.replace_bytes(chunk.attachments[0].id, flip)
@@ -338,6 +342,7 @@ def test_altered_bytes_in_a_message_spoil_just_their_block(desk: Desk, noise: by
         desk.chunks.read(chunk, BLOCK_SIZE - 1, 1)
 
 
+@pytest.mark.expects_log("came damaged: once more")
 def test_swapped_attachments_and_another_chunks_bytes_are_damage(make_desk: MakeDesk, noise: bytes) -> None:
     desk = make_desk(Troubled(limits=Limits(3 * MIB, 25 * MIB, 10)))
     chunk, other = desk.post(noise), desk.post(noise)
@@ -348,6 +353,7 @@ def test_swapped_attachments_and_another_chunks_bytes_are_damage(make_desk: Make
             fresh.chunks.read(wrong, 0, 100)
 
 
+@pytest.mark.expects_log("the cache had a damaged block")
 def test_a_damaged_cached_block_is_fetched_anew(
     make_desk: MakeDesk, noise: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -531,6 +537,7 @@ def test_prefetching_is_bounded_and_drops_the_rest(make_desk: MakeDesk, noise: b
     assert sum(length for _, length in remote.reads) <= 97 * (BLOCK_SIZE + 17)
 
 
+@pytest.mark.expects_log("came damaged: once more")
 def test_prefetching_never_raises(make_desk: MakeDesk, noise: bytes) -> None:
     remote = Troubled()
     desk = make_desk(remote)
