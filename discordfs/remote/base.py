@@ -109,7 +109,7 @@ class MessageStore(Protocol):
 
     def watch(self, channels: Sequence[int], callback: Callable[[Hint], None]) -> Callable[[], None]:
         """Calls back, on the loop's thread, as hints come in; returns what ends it. After a disconnect a
-        "resync" hint says that some may have been missed."""
+        "resync" hint says that some may have been missed. Callable from any thread."""
 
     def traffic(self) -> Traffic:
         """Counts since the store was made. Callable from any thread."""

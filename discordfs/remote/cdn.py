@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from discordfs.errors import BadRequest, RateLimited, RemoteGone, Unavailable
+from discordfs.errors import BadRequest, RateLimited, RemoteError, RemoteGone, Unavailable
 from discordfs.remote.server_time import ServerTime
 from discordfs.remote.traffic import TrafficCounter
 
@@ -51,6 +51,7 @@ class Cdn:
         self._attempts = attempts
         self._sleep = sleep
         self._rng = rng or random.Random()
+        self._closed = False
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, url: str, start: int, length: int) -> bytes:
@@ -71,6 +72,7 @@ class Cdn:
         return bytes(got)
 
     async def close(self) -> None:
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -79,6 +81,8 @@ class Cdn:
 
     async def _read_on(self, url: str, start: int, length: int, got: bytearray) -> None:
         """One request; what came stays in `got` even when it breaks off (Unavailable)."""
+        if self._closed:
+            raise RemoteError("the connection to Discord was closed")
         headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
         self._counter.request("GET cdn")
         try:

@@ -102,6 +102,9 @@ class DiscordRemote:
         self._routes_made: _Routes | None = None
         self._watchers: list[tuple[frozenset[int], Callable[[Hint], None]]] = []
         self._gateway: asyncio.Task[None] | None = None
+        self._gateway_wanted = False
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"DiscordRemote({self._http.base})"
@@ -118,6 +121,7 @@ class DiscordRemote:
         self._http.use_token(token)
 
     async def close(self) -> None:
+        self._closed = True
         self._watchers.clear()
         if self._gateway is not None:
             self._gateway.cancel()
@@ -184,11 +188,10 @@ class DiscordRemote:
         return self._capacity.of(channel)
 
     def watch(self, channels: Sequence[int], callback: Callable[[Hint], None]) -> Callable[[], None]:
-        """Also says "resync" when the connection first stands, as hints begin only then. On the loop's
-        thread."""
+        """Also says "resync" when the connection first stands, as hints begin only then. From any thread."""
         entry = (frozenset(channels), callback)
         self._watchers.append(entry)
-        self._start_gateway()
+        self.connect_gateway()
 
         def end() -> None:
             if entry in self._watchers:
@@ -209,6 +212,7 @@ class DiscordRemote:
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
     ) -> Any:
+        self._routes()
         body = None if json is None else jsonlib.dumps(json)
         return await self._http.request(method, route, params=params, json=body)
 
@@ -217,14 +221,20 @@ class DiscordRemote:
         return self._http.observe(observer)
 
     def connect_gateway(self) -> None:
-        """Connects the gateway for observers, if it is not. On the loop's thread."""
-        self._start_gateway()
+        """Connects the gateway for observers, if it is not. From any thread; before the first request has
+        shown which loop this lives on, it connects with that."""
+        self._gateway_wanted = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._start_gateway)
 
     # --- inside --------------------------------------------------------------------------------
 
     def _routes(self) -> _Routes:
         if self._routes_made is None:
             self._routes_made = _Routes(self._http, self._note_identity)
+            self._loop = asyncio.get_running_loop()
+            if self._gateway_wanted:
+                self._start_gateway()
         return self._routes_made
 
     def _note_identity(self, own_id: int) -> None:
@@ -258,6 +268,8 @@ class DiscordRemote:
             _log.debug("message %d was gone already", message)
 
     def _start_gateway(self) -> None:
+        if self._closed:
+            return
         if self._gateway is None or self._gateway.done():
             self._gateway = asyncio.create_task(self._stay_connected(), name="gateway")
 

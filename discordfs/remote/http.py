@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from discordfs import __version__
 from discordfs.errors import Damaged, RemoteError, Unauthorized, Unavailable
 from discordfs.model import Clock
 from discordfs.remote.answers import Answer, error_of, lost
@@ -28,7 +29,7 @@ from discordfs.remote.traffic import TrafficCounter, label
 
 _logger = logging.getLogger(__name__)
 
-USER_AGENT = "DiscordBot (https://pypi.org/project/discordfs, 0.1)"
+USER_AGENT = f"DiscordBot (https://pypi.org/project/discordfs, {__version__})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Http:
         self._timeouts = timeouts
         self._clock = clock
         self._refused = False
+        self._closed = False
         self._session: aiohttp.ClientSession | None = None
         self._observers: list[Observer] = []
 
@@ -124,6 +126,8 @@ class Http:
                 _logger.exception("an observer of the API failed")
 
     async def close(self) -> None:
+        """Requests under way fail; later ones are refused with a RemoteError, which nobody repeats."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -141,11 +145,11 @@ class Http:
     ) -> Any:
         """The decoded body (None for 204). `route` begins with "/"; `json` is encoded already; `reason` is
         percent-encoded already, for the audit log."""
-        self._check_token()
+        self._check_open()
         async with self._limiter.slot(method, route, self._server_time.now_ns()) as slot:
             try:
-                self._check_token()  # others may have learned better while this one waited
-            except Unauthorized:
+                self._check_open()  # others may have learned better while this one waited
+            except RemoteError:
                 slot.not_sent()
                 raise
             exchange = _Exchanging(method, self.base + route, dict(params or {}), self._clock)
@@ -159,7 +163,9 @@ class Http:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _check_token(self) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RemoteError("the connection to Discord was closed")
         if self._refused:
             raise Unauthorized("Discord does not accept the token; nothing is asked until there is a new one")
 

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from discordfs.errors import RateLimited
+from discordfs.errors import RateLimited, RemoteError
 from discordfs.model import Clock
 from discordfs.remote.base import snowflake_ns
 from discordfs.remote.ledger import EVERYWHERE, Bucket, Ledger, Rules, Wait, ledger_path
@@ -102,6 +102,7 @@ class Limiter:
         self._global_turnstile: asyncio.Lock | None = None
         self._waiting: dict[asyncio.Future[None], tuple[str, str]] = {}  # -> route, and bucket that is full
         self._warned_at = 0.0
+        self._closed = False
 
     @contextlib.asynccontextmanager
     async def slot(self, method: str, route: str, server_ns: int | None = None) -> AsyncIterator[Slot]:
@@ -116,6 +117,11 @@ class Limiter:
             self._wake(slot.route, self._settle(slot))
 
     def close(self) -> None:
+        """Nothing is taken any more; slots that are held may still be given back, without effect."""
+        self._closed = True
+        self._drop_ledger()
+
+    def _drop_ledger(self) -> None:
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
@@ -166,7 +172,7 @@ class Limiter:
 
     def _check_budget(self) -> None:
         now = self._now()
-        spent, oldest = self._now_or_memory(lambda ledger: ledger.invalid(now), (0, now))
+        spent, oldest = self._at_once(lambda ledger: ledger.invalid(now), (0, now))
         if spent >= self._budget:
             again = max(1.0, oldest + self._rules.invalid_span - now)
             raise RateLimited(
@@ -174,7 +180,7 @@ class Limiter:
                 f" sent for {again:.0f} s. Check the token and the bot's permissions",
                 again,
             )
-        if spent >= self._budget // 5 and now - self._warned_at > self._rules.invalid_span:
+        if spent >= max(1, self._budget // 5) and now - self._warned_at > self._rules.invalid_span:
             self._warned_at = now
             _log.warning("Discord refused %d requests within 10 minutes; at %d we stop", spent, self._budget)
 
@@ -198,7 +204,7 @@ class Limiter:
             _log.warning("429 for %s, which waits %.1f s", slot.route, slot.retry_after)
         if _is_invalid(slot):
             self._owed.append(lambda ledger: ledger.add_invalid(now))
-        self._now_or_memory(lambda ledger: None, None)
+        self._at_once(lambda ledger: None, None)
         return bucket
 
     # --- the ledger --------------------------------------------------------------------------------
@@ -208,13 +214,16 @@ class Limiter:
 
     async def _patiently(self, work: Callable[[Ledger], T]) -> T:
         """Does the work once no other process is in the way; the event loop goes on meanwhile."""
-        while True:
+        while not self._closed:
             try:
                 return self._with_ledger(work)
             except BlockingIOError:
                 await self._sleep(_BUSY_SLEEP * (0.5 + self._rng.random()))
+        raise RemoteError("the connection to Discord was closed")
 
-    def _now_or_memory(self, work: Callable[[Ledger], T], otherwise: T) -> T:
+    def _at_once(self, work: Callable[[Ledger], T], otherwise: T) -> T:
+        if self._closed:
+            return otherwise
         try:
             return self._with_ledger(work)
         except BlockingIOError:
@@ -229,7 +238,7 @@ class Limiter:
             if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
                 raise BlockingIOError("the shared ledger is busy") from error
             _log.warning("rate limits are not shared with other processes: %s", error)
-            self.close()
+            self._drop_ledger()
             self._path = None
             return self._pay_and(work)
 

@@ -27,8 +27,9 @@ FetchMessage = Callable[[int, int], Awaitable[RawMessage]]
 _KEPT = 65_536
 _PAGE = 100
 _MARGIN_NS = 600 * 10**9  # renewed so long before the end, or at the last tenth of a short life
-_GATHER_SECONDS = 0.005  # readers that come together share a page, whatever their order
+_GATHER_SECONDS = 0.01  # readers that come together share a page, whatever their order
 _PARALLEL = 4  # pages of a channel at once
+_FEW = 16  # wanted messages, for which a page around the newest serves those too who come a little later
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,10 @@ class UrlFinder:
             room.wanted.clear()
 
     async def _serve_group(self, channel: int, room: _Room, group: Sequence[int]) -> None:
-        """One page for these messages (newest first). Those that it did not reach stay wanted."""
-        where = {"around": group[0]} if len(group) == 1 else {"before": group[0] + 1}
+        """One page for these messages (newest first), and for whoever came to want others of it meanwhile.
+        Those that it did not reach stay wanted."""
+        newest, around = group[0], len(group) <= _FEW
+        where = {"around": newest} if around else {"before": newest + 1}
         try:
             page = {int(each["id"]): each for each in await self._list_page(channel, where)}
         except RemoteError as error:
@@ -166,13 +169,11 @@ class UrlFinder:
             return
         if len(page) == _PAGE:
             room.page_span = max(page) - min(page)
-        reached = 0 if len(page) < _PAGE or len(group) == 1 else min(page)
-        absent = []
-        for message in group:
-            if message in page:
-                _give(room, message, page[message])
-            elif message >= reached:
-                absent.append(message)
+        for message in page.keys() & room.wanted.keys():
+            _give(room, message, page[message])
+        whole = around or len(page) == _PAGE  # else it goes down to the channel's first message
+        reached = min(page, default=newest) if whole else 0
+        absent = [each for each in group if each in room.wanted and (each == newest or each >= reached)]
         await asyncio.gather(*(self._ask_singly(channel, room, message) for message in absent))
 
     async def _ask_singly(self, channel: int, room: _Room, message: int) -> None:

@@ -1,9 +1,8 @@
-"""Fixtures: each kind of store, an emulator, and the promise that no thread stays behind."""
+"""Fixtures: each kind of store, and an emulator."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +16,6 @@ from .harness import Discord, Rig, discord_on_loopback, remote, rig_of_kind
 KINDS = ["memory", "memory-retrying", "emulator", "emulator-retrying"]
 if os.environ.get("DISCORDFS_LIVE_TOKEN") and os.environ.get("DISCORDFS_LIVE_CHANNEL"):
     KINDS.append("live-retrying")
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_stays() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before and thread.is_alive()]
-    assert not left, f"threads left behind: {left}"
 
 
 @pytest.fixture(

@@ -11,7 +11,7 @@ import os
 import urllib.request
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,6 @@ class Discord:
     """A running emulator, and its control door."""
 
     address: Address
-    requests: dict[str, int] = field(default_factory=dict)
 
     @property
     def channels(self) -> list[int]:

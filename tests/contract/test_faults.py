@@ -48,6 +48,7 @@ def impatient(discord: Discord, loop: Loop, directory: Path) -> Iterator[Rig]:
         yield Rig(store, loop, discord.channels[0], directory)
 
 
+@pytest.mark.expects_log("429 for POST")
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -108,6 +109,27 @@ def test_a_server_that_is_not_there_is_unavailable_for_certain(loop: Loop, tmp_p
         loop.call(store.close(), CALL_SECONDS)
 
 
+def test_closing_ends_what_is_under_way_and_refuses_what_comes(
+    discord: Discord, patient: Rig, bot: DiscordRemote
+) -> None:
+    """Unmounting must not wait for a server that does not answer."""
+    discord.fault(route=POST, method="GET", kind="timeout", delay_s=20)
+
+    async def close_under_it() -> BaseException | None:
+        listing = asyncio.ensure_future(patient.store.list(patient.channel))
+        while not bot.traffic().requests:
+            await asyncio.sleep(0)
+        await bot.close()
+        await asyncio.wait([listing], timeout=5)
+        return listing.exception()
+
+    assert isinstance(patient.call(close_under_it()), RemoteError)
+    with pytest.raises(RemoteError, match="closed"):
+        patient.ids()
+    with pytest.raises(RemoteError, match="closed"):
+        patient.call(patient.store.read(patient.channel, 1, 1, 0, 1))
+
+
 # --- 401 -----------------------------------------------------------------------------------------
 
 
@@ -147,6 +169,7 @@ def test_requests_in_the_queue_when_the_401_comes_are_not_sent(
     assert discord.count(f"GET {POST}") == 1
 
 
+@pytest.mark.expects_log("429 for GET")
 def test_the_token_shows_in_no_error_and_no_log(
     discord: Discord, bot: DiscordRemote, loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:

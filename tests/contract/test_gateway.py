@@ -40,10 +40,8 @@ class Ear:
 def ear(bot: DiscordRemote, bare: Rig) -> Ear:
     listening = Ear()
 
-    async def watch() -> None:
-        bot.watch([bare.channel], listening)
-
-    bare.call(watch())
+    bare.call(bot.login())
+    bot.watch([bare.channel], listening)
     listening.wait(lambda heard: any(hint.kind == "resync" for hint in heard))
     return listening
 
@@ -57,6 +55,7 @@ def test_bulk_deletions_and_edits_are_heard(bare: Rig, bot: DiscordRemote, ear: 
     ear.wait(lambda heard: Hint("delete", bare.channel, tuple(sorted(ids))) in heard)
 
 
+@pytest.mark.expects_log("the gateway ended: ConnectionClosed")
 def test_a_session_that_was_lost_is_told_as_a_resync(discord: Discord, bare: Rig, loop: Loop) -> None:
     """What happened meanwhile was missed: only a listing can tell. 4004 allows no resuming."""
     listening = Ear()
@@ -65,11 +64,8 @@ def test_a_session_that_was_lost_is_told_as_a_resync(discord: Discord, bare: Rig
         await asyncio.sleep(0)
 
     with remote(discord, loop, sleep=hurry) as store:
-
-        async def watch() -> None:
-            store.watch([bare.channel], listening)
-
-        loop.call(watch(), CALL_SECONDS)
+        store.watch([bare.channel], listening)
+        loop.call(store.login(), CALL_SECONDS)
         listening.wait(lambda heard: listening.count("resync") == 1)
         discord.control("POST", "/gateway", {"close": 4004})
         listening.wait(lambda heard: listening.count("resync") == 2)
@@ -96,11 +92,9 @@ def test_frames_and_exchanges_are_observed_without_the_token(
         if isinstance(event, GatewayFrame) and '"READY"' in event.data:
             ready.set()
 
-    async def begin() -> Callable[[], None]:
-        bot.connect_gateway()
-        return bot.observe(observe)
-
-    end = bare.call(begin())
+    end = bot.observe(observe)
+    bot.connect_gateway()
+    bare.ids()
     assert ready.wait(15)
     bare.post(content="observed")
     end()
@@ -115,15 +109,13 @@ def test_frames_and_exchanges_are_observed_without_the_token(
     assert not any(discord.address.token in repr(event) for event in seen)
 
 
+@pytest.mark.expects_log("may not use MESSAGE_CONTENT")
 def test_the_message_content_intent_is_done_without_where_it_is_not_allowed(
     discord: Discord, loop: Loop, bare: Rig
 ) -> None:
     other = discord.user("without-intent", bot=True, message_content=False)
     listening = Ear()
     with remote(discord, loop, token=other["token"], message_content=True) as store:
-
-        async def watch() -> None:
-            store.watch([bare.channel], listening)
-
-        loop.call(watch(), CALL_SECONDS)
+        store.watch([bare.channel], listening)
+        loop.call(store.login(), CALL_SECONDS)
         listening.wait(lambda heard: any(hint.kind == "resync" for hint in heard))

@@ -146,6 +146,7 @@ def test_strangers_on_the_bucket_are_counted() -> None:
     assert server.refused == 0
 
 
+@pytest.mark.expects_log("429 for")
 def test_a_429_is_waited_out_by_all_requests_of_the_route() -> None:
     time = VirtualTime()
     limiter = limiter_of(time)
@@ -160,6 +161,7 @@ def test_a_429_is_waited_out_by_all_requests_of_the_route() -> None:
     assert 7.0 <= time.now - began < 8.0
 
 
+@pytest.mark.expects_log("429 for")
 def test_a_wall_before_the_api_stops_every_route() -> None:
     """Cloudflare's 429 has no header of the API and no JSON: it means the address."""
     time = VirtualTime()
@@ -175,6 +177,7 @@ def test_a_wall_before_the_api_stops_every_route() -> None:
     assert time.now - began >= 60
 
 
+@pytest.mark.expects_log("429 for")
 @pytest.mark.parametrize(
     ("status", "headers", "counts"), [(403, {}, 1), (401, {}, 1), (404, {}, 0), (429, {}, 1)]
 )
@@ -194,6 +197,7 @@ def test_which_answers_count_as_invalid(status: int, headers: dict[str, str], co
         time.run(send())
 
 
+@pytest.mark.expects_log("Discord refused")
 def test_the_budget_of_invalid_answers_stops_us_and_frees_us_again() -> None:
     """At 10,000 Discord blocks the address; at half of that nothing is sent any more."""
     time = VirtualTime()
@@ -238,6 +242,7 @@ def test_the_file_reveals_neither_token_nor_address(tmp_path: Path) -> None:
         assert TOKEN.encode() not in path.read_bytes()
 
 
+@pytest.mark.expects_log("not shared with other processes")
 @pytest.mark.parametrize("spoil", ["directory is a file", "file is garbage"])
 def test_an_unusable_directory_means_this_process_alone(
     tmp_path: Path, spoil: str, caplog: pytest.LogCaptureFixture
