@@ -89,7 +89,7 @@ class Uploader:
         self._in_flight: Counter[int] = Counter()
         self._used: Counter[int] = Counter()
         self._posters = ThreadPoolExecutor(parallel, thread_name_prefix="discordfs-post")
-        self._gatherer = threading.Thread(target=self._gather_for_ever, name="discordfs-gather")
+        self._gatherer = threading.Thread(target=self._gather_for_ever, name="discordfs-gather", daemon=True)
         self.errors: deque[str] = deque(maxlen=20)
         self.is_working = True
 
