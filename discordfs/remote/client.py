@@ -96,7 +96,7 @@ class DiscordRemote:
             rng=rng,
         )
         self._cache = UrlCache(self._server_time)
-        self._finder = UrlFinder(self._cache, self._list_raw, self._fetch_raw, lambda: self._own_id)
+        self._finder = UrlFinder(self._cache, self._list_raw, self._fetch_raw, lambda: self._own_id, sleep)
         self._capacity = Capacity()
         self._own_id = 0
         self._routes_made: _Routes | None = None

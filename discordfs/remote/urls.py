@@ -86,19 +86,25 @@ class _Room:
 
     wanted: dict[int, asyncio.Future[RawMessage]] = field(default_factory=dict)
     server: asyncio.Task[None] | None = None
-    page_span: int = 0  # how far apart in ids the ends of a full page were
+    page_span: int = 0  # about how far apart in ids the ends of a full page are
 
 
 class UrlFinder:
     """URLs for readers. `own_id` answers the bot's user id, 0 while that is unknown."""
 
     def __init__(
-        self, cache: UrlCache, list_page: ListPage, fetch: FetchMessage, own_id: Callable[[], int]
+        self,
+        cache: UrlCache,
+        list_page: ListPage,
+        fetch: FetchMessage,
+        own_id: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._cache = cache
         self._list_page = list_page
         self._fetch = fetch
         self._own_id = own_id
+        self._sleep = sleep
         self._rooms: dict[int, _Room] = {}
 
     async def url(self, channel: int, message: int, attachment: int) -> str:
@@ -147,7 +153,7 @@ class UrlFinder:
     async def _serve(self, channel: int, room: _Room) -> None:
         """Pages until nobody waits."""
         try:
-            await asyncio.sleep(_GATHER_SECONDS)
+            await self._sleep(_GATHER_SECONDS)
             while room.wanted:
                 groups = _groups(room.wanted, room.page_span)[:_PARALLEL]
                 await asyncio.gather(*(self._serve_group(channel, room, group) for group in groups))
@@ -167,8 +173,8 @@ class UrlFinder:
             for message in group:
                 _fail(room, message, error)
             return
-        if len(page) == _PAGE:
-            room.page_span = max(page) - min(page)
+        if len(page) > 1:
+            room.page_span = (max(page) - min(page)) * _PAGE // len(page)
         for message in page.keys() & room.wanted.keys():
             _give(room, message, page[message])
         whole = around or len(page) == _PAGE  # else it goes down to the channel's first message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -53,18 +52,6 @@ def test_64_cold_readers_cost_one_listing_and_two_round_trips(discord: Discord, 
     assert time.monotonic() - began < 2.0
     assert discord.count(LISTING) == 1
     assert discord.stats()["cdn"]["requests"] == 64
-
-
-def test_readers_of_many_threads_share_the_page_whatever_their_order(
-    discord: Discord, bare: Rig, cold: Rig
-) -> None:
-    """The kernel's readers are threads; the first to come may well be the one that wants the oldest."""
-    messages = post_many(bare, 16)
-    discord.control("POST", "/stats/reset")
-    reads = [cold.store.read(cold.channel, each.id, each.attachments[0].id, 0, 6) for each in messages]
-    with ThreadPoolExecutor(len(reads)) as threads:
-        assert all(threads.map(lambda read: cold.loop.call(read, 30), reads))
-    assert discord.count(LISTING) == 1
 
 
 def test_pages_further_down_follow_and_serve_all_their_readers(
