@@ -148,7 +148,7 @@ class ChunkStore:
 
     def read(
         self, chunk: ChunkRef, position: int, length: int, cancelled: Callable[[], bool] = _never
-    ) -> bytes:
+    ) -> bytes | memoryview:
         """Exactly `length` bytes of the chunk's plaintext at `position`, verified.
 
         While it waits `cancelled` is asked about every 0.25 s. Raises Interrupted, Unavailable (after
@@ -159,12 +159,12 @@ class ChunkStore:
         if begin < end <= BLOCK_SIZE:
             block = self._cache.get((chunk.uid, number))
             if block is not None and end <= len(block):
-                return block[begin:end]
+                return memoryview(block)[begin:end]
         return self._read_blocks(chunk, position, length, cancelled)
 
     def _read_blocks(
         self, chunk: ChunkRef, position: int, length: int, cancelled: Callable[[], bool]
-    ) -> bytes:
+    ) -> bytes | memoryview:
         if position < 0 or length < 0 or position + length > chunk.plain_size:
             raise Damaged(f"chunk {chunk.uid.hex()} does not reach {position} + {length}: the index is wrong")
         if not length:
@@ -174,7 +174,7 @@ class ChunkStore:
         begin, end = position - first * BLOCK_SIZE, position + length - last * BLOCK_SIZE
         blocks[-1] = memoryview(blocks[-1])[:end]
         blocks[0] = memoryview(blocks[0])[begin:]
-        return b"".join(blocks)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def prefetch(self, chunk: ChunkRef, position: int, length: int) -> None:
         """Asks for blocks in the background, from disk or Discord into RAM; drops what is too much at once.

@@ -432,7 +432,7 @@ class Drive:
         with held.node.lock:
             held.node.truncate(size, self._clock())
 
-    def write(self, handle: int, data: bytes, offset: int) -> int:
+    def write(self, handle: int, data: bytes | memoryview, offset: int) -> int:
         held = self._handle(handle)
         if not held.may_write:
             raise BadHandle("the file is not open for writing")
@@ -445,7 +445,7 @@ class Drive:
             self.fsync(handle, datasync=False)
         return len(data)
 
-    def read(self, handle: int, size: int, offset: int) -> bytes:
+    def read(self, handle: int, size: int, offset: int) -> bytes | memoryview:
         held = self._handle(handle)
         if not held.may_read:
             raise BadHandle("the file is not open for reading")
@@ -462,7 +462,7 @@ class Drive:
             return data
         raise Damaged(f"inode {held.node.ino}: its staged bytes are gone, and no chunk has them")
 
-    def _assemble(self, parts: list[Extent], start: int, end: int) -> bytes:
+    def _assemble(self, parts: list[Extent], start: int, end: int) -> bytes | memoryview:
         if len(parts) == 1 and parts[0].length == end - start:
             return self._fetch(parts[0])
         data = bytearray(end - start)
@@ -470,7 +470,7 @@ class Drive:
             data[part.offset - start : part.end - start] = self._fetch(part)
         return bytes(data)
 
-    def _fetch(self, part: Extent) -> bytes:
+    def _fetch(self, part: Extent) -> bytes | memoryview:
         if part.home is not Home.REMOTE:
             return self._staging.read(part.segment, part.segment_position, part.length)
         chunk = self._index.ledger.chunk(part.chunk)

@@ -123,10 +123,12 @@ class Filesystem(Protocol):
     def ftruncate(self, handle: int, size: int) -> None: ...
     def create(self, path: bytes, mode: int, flags: int, caller: Caller) -> Opened: ...
     def open(self, path: bytes, flags: int) -> Opened: ...
-    def read(self, handle: int, size: int, offset: int) -> bytes:
+    def read(self, handle: int, size: int, offset: int) -> bytes | memoryview:
         """At most `size` bytes; fewer only at the end of the file. Holes read as zeros."""
 
-    def write(self, handle: int, data: bytes, offset: int) -> int: ...
+    def write(self, handle: int, data: bytes | memoryview, offset: int) -> int:
+        """`data` is read before this returns and not kept: it may be a view of the face's own buffer."""
+
     def flush(self, handle: int) -> None:
         """close(2): what was written is committed to the index when this returns."""
 

@@ -90,7 +90,7 @@ class Node:
 
     # --- changing contents ----------------------------------------------------------------------
 
-    def write(self, data: bytes, offset: int, now_ns: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int, now_ns: int) -> None:
         """Beyond the end leaves a hole between."""
         end = offset + len(data)
         inside = self._dirty_around(offset, end)
@@ -108,7 +108,7 @@ class Node:
             return found[0]
         return None
 
-    def _write_fresh(self, data: bytes, offset: int) -> None:
+    def _write_fresh(self, data: bytes | memoryview, offset: int) -> None:
         extents = self.extents()
         for placed in self._staging.write(self._run, data):
             extent = Extent(offset, placed.length, Home.STAGED, placed.segment, placed.position)

@@ -333,11 +333,11 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
         length = len(data)
         if length > size:
             raise ValueError(f"the drive gave {length} bytes where {size} were asked for")
-        ctypes.memmove(buffer, data, length)
+        _view(buffer, size)[:length] = data
         return length
 
     def write(self, _path: bytes | None, buffer: Any, size: int, offset: int, info_p: Any) -> int:
-        return self._drive.write(info_p.contents.fh, ctypes.string_at(buffer, size), offset)
+        return self._drive.write(info_p.contents.fh, _view(buffer, size), offset)
 
     def flush(self, _path: bytes | None, info_p: Any) -> None:
         self._drive.flush(info_p.contents.fh)
@@ -405,6 +405,11 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
         out.f_files = figures.files + FREE_INODES
         out.f_ffree = out.f_favail = FREE_INODES
         out.f_namemax = figures.name_max
+
+
+def _view(buffer: Any, size: int) -> memoryview:
+    """libfuse's own bytes, without a copy; only until the callback returns."""
+    return memoryview((ctypes.c_char * size).from_address(ctypes.addressof(buffer.contents))).cast("B")
 
 
 def _give(value: bytes, buffer: Any, size: int) -> int:

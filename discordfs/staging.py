@@ -167,7 +167,7 @@ class Staging:
     def is_pressed(self) -> bool:
         return self.used > self.quota * _PRESSURE
 
-    def write(self, run: Run, data: bytes) -> list[Placement]:
+    def write(self, run: Run, data: bytes | memoryview) -> list[Placement]:
         """Puts `data` into fresh ranges, in order; whoever calls holds the lock of the file that owns
         `run`. An OSError of the disk passes through; nothing refers to what was written then."""
         placements = []
@@ -182,7 +182,7 @@ class Staging:
             view = view[len(part) :]
         return placements
 
-    def overwrite(self, segment: int, position: int, data: bytes) -> None:
+    def overwrite(self, segment: int, position: int, data: bytes | memoryview) -> None:
         """Writes again over a dirty range: one that nobody but the open file knows of."""
         self._put(segment, position, memoryview(data))
 
