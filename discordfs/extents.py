@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from discordfs.model import Extent, Home
 
@@ -70,7 +69,7 @@ class ExtentMap:
         at = bisect_left(self._starts, extent.offset)
         if at and _joins(self._extents[at - 1], extent):
             before = self._extents[at - 1]
-            self._extents[at - 1] = replace(before, length=before.length + extent.length)
+            self._extents[at - 1] = before.longer(extent.length)
         else:
             self._splice(at, at, [extent])
         return replaced
