@@ -13,6 +13,7 @@ while another is taken.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
@@ -65,9 +66,12 @@ class BlockCache:
 
     # --- disk ---------------------------------------------------------------------------------------
 
-    def load(self, key: BlockKey, offset: int, length: int) -> bytes | None:
-        """The sealed block (at `offset` of its chunk, `length` bytes), not verified yet; None without it."""
-        return self._disk.read(*key, offset, length) if self._disk is not None else None
+    def load(self, uid: bytes, numbers: range, offsets: Sequence[int]) -> list[memoryview | None]:
+        """Adjacent sealed blocks, block n at offsets[n] to offsets[n + 1] of the chunk, not verified yet;
+        None for each that the disk does not have."""
+        if self._disk is None:
+            return [None] * len(numbers)
+        return self._disk.read(uid, numbers, offsets)
 
     def store(self, uid: bytes, numbers: range, offset: int, sealed: bytes | memoryview) -> None:
         """Keeps verified, adjacent sealed blocks, the first at `offset` of the chunk."""

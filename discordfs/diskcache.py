@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -64,22 +65,32 @@ class DiskCache:
         """Bytes on disk, those being written included."""
         return self._total
 
-    def read(self, uid: bytes, number: int, offset: int, length: int) -> bytes | None:
-        """`length` bytes at `offset` of the chunk, unverified; None when they are not there."""
-        descriptor = self._open(uid, number)
+    def read(self, uid: bytes, numbers: range, offsets: Sequence[int]) -> list[memoryview | None]:
+        """The adjacent blocks `numbers`, block n at offsets[n] to offsets[n + 1] of the chunk, unverified;
+        None for each that is not there. One open and one read for all of them."""
+        descriptor = self._open(uid, numbers)
         if descriptor is None:
-            return None
+            return [None] * len(numbers)
+        start = offsets[numbers.start]
         try:
-            data = os.pread(descriptor, length, offset)
+            data = memoryview(os.pread(descriptor, offsets[numbers.stop] - start, start))
         except OSError as error:
             self._failed("reading from", error)
-            data = b""
+            data = memoryview(b"")
         finally:
             os.close(descriptor)
-        if len(data) != length or (data[:_PROBE].count(0) == _PROBE and data[-_PROBE:].count(0) == _PROBE):
-            self.drop(uid, number)
-            return None
-        return data
+        blocks = [data[offsets[number] - start : offsets[number + 1] - start] for number in numbers]
+        return [
+            self._if_whole(uid, number, block, offsets[number + 1] - offsets[number])
+            for number, block in zip(numbers, blocks, strict=True)
+        ]
+
+    def _if_whole(self, uid: bytes, number: int, block: memoryview, length: int) -> memoryview | None:
+        is_hole = block[:_PROBE].tobytes().count(0) == _PROBE and block[-_PROBE:].tobytes().count(0) == _PROBE
+        if len(block) == length and not is_hole:
+            return block
+        self.drop(uid, number)
+        return None
 
     def write(self, uid: bytes, numbers: range, offset: int, data: bytes | memoryview) -> None:
         """The adjacent blocks `numbers`, lying at `offset` of the chunk."""
@@ -152,10 +163,12 @@ class DiskCache:
     def _path(self, uid: bytes) -> Path:
         return self._folder / uid.hex()
 
-    def _open(self, uid: bytes, number: int) -> int | None:
+    def _open(self, uid: bytes, numbers: range) -> int | None:
+        """The chunk's file, if it may have any of the blocks."""
+        wanted = ((1 << len(numbers)) - 1) << numbers.start
         with self._guard:
             entry = self._files.get(uid)
-            if entry is None or not entry.present >> number & 1:
+            if entry is None or not entry.present & wanted:
                 return None
             self._files.move_to_end(uid)
             touch, entry.touched = not entry.touched, True

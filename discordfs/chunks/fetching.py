@@ -178,7 +178,11 @@ class BlockFetcher:
     def _start(self, claim: _Claim, numbers: Sequence[int], longest: int) -> None:
         """Brings claimed blocks on their way. Whatever goes wrong, each flight is landed or failed."""
         try:
-            missing = [number for number in numbers if not self._from_memory(claim, number)]
+            missing = [
+                number
+                for run in claim.view.runs(numbers, PREFETCH_RUN)
+                for number in self._land_kept(claim, run)
+            ]
             for run in claim.view.runs(missing, longest):
                 self._cache.count(misses=len(run))
                 self._request(claim, run, attempt=1)
@@ -186,18 +190,20 @@ class BlockFetcher:
             self._fail(claim, numbers, error)
             raise
 
-    def _from_memory(self, claim: _Claim, number: int) -> bool:
-        """From RAM, if it landed there just before it was claimed; else from disk."""
-        block = self._cache.get(claim.key(number)) or self._from_disk(claim.view, number)
-        if block is not None:
-            self._cache.land(claim.key(number), claim.flights[number], block)
-        return block is not None
+    def _land_kept(self, claim: _Claim, run: range) -> list[int]:
+        """Hands out what disk has, or RAM if it landed there just before it was claimed; returns the rest."""
+        view, missing = claim.view, []
+        for number, sealed in zip(run, self._cache.load(view.chunk.uid, run, view.offsets), strict=True):
+            key = claim.key(number)
+            block = self._cache.get(key) or (self._open_kept(view, number, sealed) if sealed else None)
+            if block is None:
+                missing.append(number)
+            else:
+                self._cache.land(key, claim.flights[number], block)
+        return missing
 
-    def _from_disk(self, view: _View, number: int) -> bytes | None:
+    def _open_kept(self, view: _View, number: int, sealed: memoryview) -> bytes | None:
         key = (view.chunk.uid, number)
-        sealed = self._cache.load(key, view.offsets[number], view.length(number))
-        if sealed is None:
-            return None
         try:
             block = view.open(number, sealed)
         except Damaged as error:
