@@ -4,8 +4,9 @@ Translates only; what a call means stands in fs.py. The only importer of `fuse`,
 errno numbers (ERRNO). Names are bytes throughout: libfuse's own bytes go to the drive untouched, so any
 name round-trips. Sizes in bytes, times in epoch nanoseconds.
 
-Threading: libfuse calls every method from many threads of its own. The face keeps two small tables
-(open directories, orphans); a single dict operation each, which the interpreter makes atomic.
+Threading: libfuse calls every method from many threads of its own, which get a lasting interpreter state
+here. The face keeps two small tables (open directories, orphans); a single dict operation each, which
+the interpreter makes atomic.
 
 Whatever a callback raises ends in Face._wrapper: refusals that POSIX has a name for become that errno,
 anything else is logged once, with the operation and the path, and becomes EIO. fusepy by itself would
@@ -24,6 +25,7 @@ import logging
 import os
 import platform
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,6 +158,23 @@ class _OpenDirectory:
         self.entries: Sequence[DirEntry] | None = entries
 
 
+KEPT_THREADS = 64
+"""Threads of libfuse whose interpreter state is kept between calls, at most."""
+
+_kept = threading.local()
+_kept_count = itertools.count(1)
+
+
+def _keep_thread_state() -> None:
+    """Without this the interpreter makes and drops a thread state, with all of its thread-locals, at every
+    call of libfuse: a third of a stat's time, and a decompressor lost after each read. One reference more
+    keeps it. A thread's end does not give it back, hence the bound: libfuse starts and ends threads as
+    the load goes."""
+    _kept.state = True
+    if next(_kept_count) <= KEPT_THREADS:
+        ctypes.pythonapi.PyGILState_Ensure()
+
+
 _RENAME_CALLS = {"x86_64": {82, 264, 316}, "aarch64": {38, 276}}.get(platform.machine(), set())
 """The numbers of rename, renameat and renameat2 (the kernel's unistd.h)."""
 
@@ -209,6 +228,8 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
     def _wrapper(func: Callable[..., int | None], *args: Any) -> int:
         """Every callback goes through here; nothing escapes into C."""
         try:
+            if not hasattr(_kept, "state"):
+                _keep_thread_state()
             return func(*args) or 0
         except errors.FilesystemError as error:
             number = errno_of(error)
