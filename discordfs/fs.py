@@ -452,9 +452,9 @@ class Drive:
         for _ in range(_TRIES):
             with held.node.lock:
                 end = min(offset + size, held.node.size)
-                parts = held.node.extents().slice(offset, end) if offset < end else []
+                found = held.node.extents().find(offset, end) if offset < end else []
             try:
-                data = self._assemble(parts, offset, max(offset, end))
+                data = self._assemble(found, offset, max(offset, end))
             except Moved:
                 self._nodes.reload([held.node.ino])
                 continue
@@ -462,19 +462,23 @@ class Drive:
             return data
         raise Damaged(f"inode {held.node.ino}: its staged bytes are gone, and no chunk has them")
 
-    def _assemble(self, parts: list[Extent], start: int, end: int) -> bytes | memoryview:
-        if len(parts) == 1 and parts[0].length == end - start:
-            return self._fetch(parts[0])
+    def _assemble(self, found: list[Extent], start: int, end: int) -> bytes | memoryview:
+        """The bytes of [start, end): what the extents that overlap it hold, and zeros between them."""
+        if len(found) == 1 and found[0].offset <= start and end <= found[0].end:
+            return self._fetch(found[0], start, end)
         data = bytearray(end - start)
-        for part in parts:
-            data[part.offset - start : part.end - start] = self._fetch(part)
+        for extent in found:
+            first, last = max(start, extent.offset), min(end, extent.end)
+            data[first - start : last - start] = self._fetch(extent, first, last)
         return bytes(data)
 
-    def _fetch(self, part: Extent) -> bytes | memoryview:
-        if part.home is not Home.REMOTE:
-            return self._staging.read(part.segment, part.segment_position, part.length)
-        chunk = self._index.ledger.chunk(part.chunk)
-        return self._chunks.read(chunk, part.chunk_position, part.length, self._cancelled)
+    def _fetch(self, extent: Extent, start: int, end: int) -> bytes | memoryview:
+        """The file's bytes [start, end), all within the extent."""
+        skip = start - extent.offset
+        if extent.home is not Home.REMOTE:
+            return self._staging.read(extent.segment, extent.segment_position + skip, end - start)
+        chunk = self._index.ledger.chunk(extent.chunk)
+        return self._chunks.read(chunk, extent.chunk_position + skip, end - start, self._cancelled)
 
     def _read_ahead(self, held: _Handle, start: int, end: int) -> None:
         wanted = held.readahead.next_range(start, end)

@@ -23,10 +23,12 @@ _numbers = itertools.count(1)
 @contextmanager
 def limited_drive(root: Path, *options: str) -> Iterator[MountedDrive]:
     """A volume over four data channels, mounted; from now on with Discord's rate limits."""
-    with EmulatorProcess(root / "discord", ["rate_limits=off"]) as process:
-        with new_drive(process, root / "drive", *options) as mounted:
-            settle_settings(process, rate_limits=True)
-            yield mounted
+    with (
+        EmulatorProcess(root / "discord", ["rate_limits=off"]) as process,
+        new_drive(process, root / "drive", *options) as mounted,
+    ):
+        settle_settings(process, rate_limits=True)
+        yield mounted
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -173,6 +174,13 @@ def reset(emulator: EmulatorProcess) -> None:
 
 def settle_settings(emulator: EmulatorProcess, **settings: Any) -> None:
     emulator.control("POST", "settings", settings)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def posts(stats: dict[str, Any]) -> int:
