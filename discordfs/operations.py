@@ -132,17 +132,6 @@ def _is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def interrupted() -> bool:
-    """Whether the program whose call this thread serves has been interrupted; False on any other thread.
-
-    libfuse keeps the request in a thread-local; a thread that never served one has no `fuse` in it and
-    must not ask further (libfuse would follow a null pointer)."""
-    context = fuse._libfuse.fuse_get_context()
-    if not context or not context.contents.fuse:
-        return False
-    return bool(fuse._libfuse.fuse_interrupted())
-
-
 def _caller() -> Caller:
     uid, gid, _pid = fuse.fuse_get_context()
     return Caller(uid, gid)
@@ -162,6 +151,7 @@ KEPT_THREADS = 64
 """Threads of libfuse whose interpreter state is kept between calls, at most."""
 
 _kept = threading.local()
+"""Has a `state` on threads that serve a call."""
 _kept_count = itertools.count(1)
 
 
@@ -173,6 +163,15 @@ def _keep_thread_state() -> None:
     _kept.state = True
     if next(_kept_count) <= KEPT_THREADS:
         ctypes.pythonapi.PyGILState_Ensure()
+
+
+def interrupted() -> bool:
+    """Whether the program whose call this thread serves has been interrupted; False on any other thread.
+
+    Others must not ask: libfuse keeps the request in a thread-local, finds none there, and follows it."""
+    if not hasattr(_kept, "state"):
+        return False
+    return bool(fuse._libfuse.fuse_interrupted())
 
 
 _RENAME_CALLS = {"x86_64": {82, 264, 316}, "aarch64": {38, 276}}.get(platform.machine(), set())
