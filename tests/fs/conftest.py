@@ -11,6 +11,7 @@ import pytest
 
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
+from discordfs.errors import EntryExists
 from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
@@ -106,7 +107,7 @@ class House:
         """Writes a file as cp does: create or truncate, write, close."""
         try:
             opened = self.drive.create(path, 0o644, os.O_WRONLY, CALLER)
-        except Exception:
+        except EntryExists:
             opened = self.drive.open(path, os.O_WRONLY | os.O_TRUNC)
         for at in range(0, len(data), 131_072):
             self.drive.write(opened.handle, data[at : at + 131_072], at)

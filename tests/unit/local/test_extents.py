@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def test_it_means_what_a_byte_by_byte_map_means(
     start, end = look[0], look[0] + look[1]
     assert bytes_of(extents.slice(start, end)) == {b: at for b, at in model.items() if start <= b < end}
     listed = list(extents)
-    assert all(one.end <= other.offset for one, other in zip(listed, listed[1:], strict=False))
+    assert all(one.end <= other.offset for one, other in itertools.pairwise(listed))
 
 
 def test_sequential_writes_stay_one_extent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_two_files_never_share_a_byte(tmp_path: Path) -> None:
         if turn % 7 == 0:
             staging.close_run(runs[0])
     ranges.sort()
-    for (segment, _, end), (other, start, _) in zip(ranges, ranges[1:], strict=False):
+    for (segment, _, end), (other, start, _) in itertools.pairwise(ranges):
         assert segment != other or end <= start
     staging.close()
 
