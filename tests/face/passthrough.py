@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -195,6 +196,8 @@ class Passthrough:
 def faults(operation: str, path: bytes) -> None:
     """Faults by name, for tests that look at the mount from outside."""
     name = os.path.basename(path)
+    if operation == "getattr" and name == b"wait-for-interrupt":
+        _wait_for_interrupt()
     if operation == "getattr" and name.startswith(b"raise-"):
         raise {
             b"raise-timeout": TimeoutError("no errno in here"),
@@ -206,6 +209,16 @@ def faults(operation: str, path: bytes) -> None:
             b"raise-damaged": errors.Damaged("a block is not what was sealed"),
             b"raise-interrupted": errors.Interrupted("the caller went away"),
         }[name]
+
+
+def _wait_for_interrupt() -> None:
+    """As a read of the drive waits for Discord: it looks now and then whether anybody still waits."""
+    from discordfs.operations import interrupted
+
+    never = threading.Event()
+    while not interrupted():
+        never.wait(0.05)
+    raise errors.Interrupted("the caller went away")
 
 
 if __name__ == "__main__":

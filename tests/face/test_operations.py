@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -274,6 +275,16 @@ def test_options_are_what_the_kernel_has(mounted: Mounted) -> None:
     assert line.startswith("passthrough ")
     assert " fuse.discordfs " in line
     assert "default_permissions" in line
+
+
+def test_a_call_hears_that_its_caller_went_away(mounted: Mounted) -> None:
+    """Else a program that reads in an outage could not be ended before the wait is over."""
+    waiting = subprocess.Popen(["stat", mounted.top / "wait-for-interrupt"], stderr=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.5)
+    waiting.terminate()
+    assert waiting.wait(10) == -signal.SIGTERM
+    assert "wait-for-interrupt: Interrupted" in mounted.log.read_text()
 
 
 def test_interrupted_is_false_elsewhere() -> None:
