@@ -106,7 +106,7 @@ def test_no_chunk_holds_a_mixture_of_two_versions(real_drive: MountedDrive) -> N
         path.write_bytes(version.to_bytes(4, "big") * 1024 * pages)
         if version % 3 == 0:
             hurry(real_drive)
-    wait_until("an upload is under way", lambda: emulator.stats()["uploads"] >= 1)
+            wait_until("an upload is under way", lambda: emulator.stats()["uploads"] >= 1)
         if version % 4 == 2:
             real_drive.kill9()
             settle_settings(emulator, hold_uploads=False)
