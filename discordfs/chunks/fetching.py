@@ -6,7 +6,9 @@ handed to everyone who waits. A block that does not open is asked for once more,
 
 Limits: prefetching has at most PREFETCH_BLOCKS blocks on their way, and drops what is more; a request for
 prefetching covers at most PREFETCH_RUN blocks, so that the first come soon.
-Threading: any thread but the loop's. No lock is held while waiting. Workers start with the first use.
+Threading: any thread but the loop's. No lock is held while waiting. Workers start with the first use: one
+raises prefetched blocks from disk, in the order in which the reader will want them (four at once gave it the
+first one later, at 0.6 of the speed), two open what Discord sends.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from discordfs.remote.loop import Loop
 
 PREFETCH_BLOCKS = 96
 PREFETCH_RUN = 8
-_WORKERS = 4
+_OPENERS = 2  # threads that open what Discord sent
 _UNWRITTEN_BLOCKS = 256  # fetched and not yet in the disk cache; beyond that a slow disk is not waited for
 _VIEWS = 256  # chunks whose key and offsets are kept ready
 _POLL = 0.25  # seconds between two looks at `cancelled`
@@ -105,7 +107,8 @@ class BlockFetcher:
         self._views: LRUCache[tuple[bytes, int], _View] = LRUCache(_VIEWS)
         self._views_guard = threading.Lock()
         self._room = threading.Semaphore(PREFETCH_BLOCKS)
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="discordfs-blocks")
+        self._openers = ThreadPoolExecutor(_OPENERS, thread_name_prefix="discordfs-open")
+        self._raiser = ThreadPoolExecutor(1, thread_name_prefix="discordfs-raise")
         self._unwritten = threading.Semaphore(_UNWRITTEN_BLOCKS)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="discordfs-cache")
 
@@ -140,11 +143,12 @@ class BlockFetcher:
             else:
                 self._room.release()
         for run in view.runs(claim.flights, PREFETCH_RUN):
-            self._hand_over(claim, run, self._start, claim, run, PREFETCH_RUN)
+            self._hand_over(self._raiser, claim, run, self._start, claim, run, PREFETCH_RUN)
 
     def close(self) -> None:
         """Ends the workers; whoever still waits gets Unavailable."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._raiser.shutdown(wait=True, cancel_futures=True)
+        self._openers.shutdown(wait=True, cancel_futures=True)
         self._writer.shutdown(wait=True)
         self._cache.abandon(Unavailable("the drive is being closed"))
 
@@ -222,13 +226,20 @@ class BlockFetcher:
         reading = self._store.read(chunk.channel, chunk.message, attachment, start - begin, end - start)
         future = self._loop.submit(reading)
         future.add_done_callback(
-            lambda done: self._hand_over(claim, run, self._arrived, claim, run, done, attempt)
+            lambda done: self._hand_over(self._openers, claim, run, self._arrived, claim, run, done, attempt)
         )
 
-    def _hand_over(self, claim: _Claim, run: range, work: Callable[..., None], *arguments: object) -> None:
+    def _hand_over(
+        self,
+        workers: ThreadPoolExecutor,
+        claim: _Claim,
+        run: range,
+        work: Callable[..., None],
+        *arguments: object,
+    ) -> None:
         """To a worker; once there are none any more the flights of the run fail."""
         try:
-            self._workers.submit(self._guarded, claim, run, work, *arguments)
+            workers.submit(self._guarded, claim, run, work, *arguments)
         except RuntimeError:  # shut down
             self._fail(claim, run, Unavailable("the drive is being closed"))
 

@@ -44,6 +44,8 @@ ReadStaging = Callable[[int, int, int], bytes]
 """(segment, position, length) -> exactly so many bytes of staging."""
 
 _PAGE = 4096  # bytes; pieces are cut at multiples of it within their file, as the kernel reads
+_MIB = 1024**2
+_REQUEST = 128 * 1024  # bytes; where the kernel's requests end: a large file's reads then need one block each
 _LEAST_CUT = 64 * 1024  # bytes; a piece smaller than this is not cut, nor is so little begun of a larger one
 
 
@@ -162,7 +164,7 @@ class _Packer:
         step = min(left, block, room)
         if step in (left, block):
             return step
-        step -= (piece.offset + taken + step) % _PAGE
+        step -= (piece.offset + taken + step) % (_REQUEST if taken >= _MIB else _PAGE)
         return step if taken or not self._taken or step >= _LEAST_CUT else 0
 
     def _room(self, piece: Piece, blocks: int) -> int:
