@@ -11,18 +11,25 @@ once outside the lock for the bulk, once inside for the little that came since.
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from discordfs import schema
 from discordfs.errors import ConfigError, NoSpace
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 _RESERVE = 4096
 _LARGEST_WAL = 16 * 1024**2
 _COMMITS_BETWEEN_LOOKS = 64
+_BALLAST = 4 * 1024**2
 
 
 class Database:
@@ -34,6 +41,8 @@ class Database:
         self._counters: dict[str, tuple[int, int]] = {}
         self._rollback_callbacks: list[Callable[[], None]] = []
         self._connection = _connect(path)
+        self._ballast = path.with_name(path.name + "-ballast")
+        self._load_ballast()
         self._commits = 0
         self._sync_staging: Callable[[], None] = lambda: None
 
@@ -57,7 +66,31 @@ class Database:
                 raise
             self._commits += 1
             if self._commits % _COMMITS_BETWEEN_LOOKS == 0 and self._wal_bytes() > _LARGEST_WAL:
-                self.checkpoint()
+                self._try_checkpoint()
+
+    def freeing(self, change: Callable[[], T]) -> T:
+        """Runs a change that frees space, which a full disk must not prevent: it may use the room that is
+        kept for this. Not inside a transaction."""
+        try:
+            return change()
+        except NoSpace:
+            if not self._ballast.exists():
+                raise
+            self._ballast.unlink()
+            return change()
+
+    def _load_ballast(self) -> None:
+        """Room on the disk, kept for `freeing`: a file of no other use."""
+        if self._ballast.exists():
+            return
+        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, _BALLAST)
+        except OSError as error:
+            self._ballast.unlink()
+            log.warning("the disk of %s is nearly full (%s): removing files may fail", self.path, error)
+        finally:
+            os.close(descriptor)
 
     def before_sync(self, sync_staging: Callable[[], None]) -> None:
         """What has to be on disk before any commit is: called ahead of each sync and checkpoint."""
@@ -103,10 +136,18 @@ class Database:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def checkpoint(self) -> None:
-        """Moves the WAL into the database, and empties it."""
+        """Moves the WAL into the database, and empties it. Raises sqlite3.Error, OSError; nothing is lost then."""
         with self._lock:
             self._sync_staging()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._load_ballast()
+
+    def _try_checkpoint(self) -> None:
+        """Ours to do now and then; what was committed stands all the same where it fails."""
+        try:
+            self.checkpoint()
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the WAL of %s cannot be moved into it for now: %s", self.path, error)
 
     def _wal_bytes(self) -> int:
         wal = self.path.with_name(self.path.name + "-wal")

@@ -158,7 +158,11 @@ class Index:
             self._add_name(connection, parent, name, ino, attr.mode, now_ns)
 
     def unlink(self, parent: int, name: bytes, ino: int, now_ns: int, is_open: bool) -> list[Released]:
-        """Removes a name, and with the last one the inode, unless it is open (then `forget` does)."""
+        """Removes a name, and with the last one the inode, unless it is open (then `forget` does). Works
+        on a full disk."""
+        return self._database.freeing(lambda: self._unlink(parent, name, ino, now_ns, is_open))
+
+    def _unlink(self, parent: int, name: bytes, ino: int, now_ns: int, is_open: bool) -> list[Released]:
         with self._database.transaction() as connection:
             self._remove_name(connection, parent, name, ino, now_ns)
             return self._drop_link(connection, ino, now_ns, is_open)
@@ -185,7 +189,10 @@ class Index:
         return released
 
     def forget(self, ino: int) -> list[Released]:
-        """The last handle of an unlinked inode is closed: it goes."""
+        """The last handle of an unlinked inode is closed: it goes. Works on a full disk."""
+        return self._database.freeing(lambda: self._forget(ino))
+
+    def _forget(self, ino: int) -> list[Released]:
         with self._database.transaction() as connection:
             return self._delete_inode(connection, ino)
 

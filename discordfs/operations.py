@@ -99,6 +99,9 @@ KERNEL_OPTIONS: dict[str, Any] = {
     "default_permissions": True,
     "use_ino": True,
     "big_writes": True,
+    # Open and truncation arrive as one call, so that a file being rewritten can stay the old one until its
+    # close; without it the kernel truncates first, and a crash in between leaves an empty file.
+    "atomic_o_trunc": True,
     # The default of 12 would let 12 slow reads from Discord hold up every other background read.
     "max_background": 256,
     "congestion_threshold": 192,

@@ -170,17 +170,25 @@ class Staging:
     def write(self, run: Run, data: bytes | memoryview) -> list[Placement]:
         """Puts `data` into fresh ranges, in order; whoever calls holds the lock of the file that owns
         `run`. An OSError of the disk passes through; nothing refers to what was written then."""
-        placements = []
+        placements: list[Placement] = []
         view = memoryview(data)
-        while view:
-            if run.position == run.end:
-                self._reserve(run, len(view))
-            part = view[: run.end - run.position]
-            self._put(run.segment, run.position, part)
-            placements.append(Placement(run.segment, run.position, len(part)))
-            run.position += len(part)
-            view = view[len(part) :]
+        try:
+            while view:
+                placements.append(self._write_part(run, view))
+                view = view[placements[-1].length :]
+        except OSError:
+            self.release(Released(placed.segment, placed.length) for placed in placements)
+            raise
         return placements
+
+    def _write_part(self, run: Run, data: memoryview) -> Placement:
+        """As much of `data` as the run has room for."""
+        if run.position == run.end:
+            self._reserve(run, len(data))
+        placed = Placement(run.segment, run.position, min(len(data), run.end - run.position))
+        self._put(placed.segment, placed.position, data[: placed.length])
+        run.position += placed.length
+        return placed
 
     def overwrite(self, segment: int, position: int, data: bytes | memoryview) -> None:
         """Writes again over a dirty range: one that nobody but the open file knows of."""
