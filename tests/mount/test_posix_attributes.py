@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.mount.test_posix_names import fails
-from tests.mount.tools import MIB, STATE, run, state
+from tests.mount.tools import MIB, STATE, run, state, wait_until
 from tests.mounting import MountedDrive
 
 SECOND = 1_000_000_000
@@ -184,8 +184,6 @@ def test_where_a_file_is_can_be_asked_and_not_be_set(real_drive: MountedDrive) -
 
 
 def test_a_small_file_is_on_discord_within_half_a_minute_by_itself(real_drive: MountedDrive) -> None:
-    from tests.mount.tools import wait_until
-
     path = real_drive.mountpoint / "file"
     path.write_bytes(b"x" * 1000)
     wait_until("the file is remote", lambda: state(path) == "remote", 30)

@@ -12,6 +12,9 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,8 +54,6 @@ fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 for number in range(500):
     os.write(fd, f"{sys.argv[2]} {number}\\n".encode())
 """
-    import sys
-
     command = [sys.executable, "-c", code, path]
     with running([*command, "a"]) as one, running([*command, "b"]) as two:
         assert (one.wait(60), two.wait(60)) == (0, 0)
@@ -110,8 +111,6 @@ def test_a_file_unlinked_while_open_lives_until_its_last_close(place: Path) -> N
 
 
 def test_a_temporary_file_without_a_name(place: Path) -> None:
-    import tempfile
-
     with tempfile.TemporaryFile(dir=place) as file:
         file.write(b"scratch" * 1000)
         file.seek(0)
@@ -145,9 +144,6 @@ for turn in range(300):
         file.write(b"%d" % (turn % 10) * 5000)
     os.replace(path + ".new", path)
 """
-    import subprocess
-    import sys
-
     with running([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
@@ -196,14 +192,12 @@ def test_mmap(place: Path) -> None:
         with mmap.mmap(file, 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as memory:
             assert memory[MIB : MIB + 5] == b"hello"
     assert path.read_bytes()[2 * MIB :] == b"z" * MIB
-    assert (
-        python(
-            "import sys, mmap; f=open(sys.argv[1],'rb'); "
-            "print(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[1048576:1048581])",
-            path,
-        )
-        == "b'hello'\n"
-    )
+    code = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file:
+    print(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)[1048576:1048581])
+"""
+    assert python(code, path) == "b'hello'\n"
 
 
 def test_random_writes_reads_and_cuts_agree_with_a_local_file(

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,24 @@ def fails(number: int, call: Callable[..., Any], *arguments: Any, **more: Any) -
     assert error.value.errno == number, error.value
 
 
-def odd_names() -> Iterator[bytes]:
-    yield b"with\nnewline"
-    yield b"\xff\xfe not utf-8 \x80"
-    yield "ﷺ 日本語 é é".encode()
-    yield b"-rf"
-    yield b" "
-    yield b"back\\slash 'quotes\" $HOME `id` *"
-    yield bytes(code for code in range(1, 256) if code != ord("/"))
-    yield b"\xf0\x9f" * 127
-    yield "é".encode() * 127
-    yield b"x" * 255
-    yield b"CASE"
-    yield b"case"
-    yield b".fuse_hidden0000000000000001"
+ODD_NAMES = (
+    b"with\nnewline",
+    b"\xff\xfe not utf-8 \x80",
+    "ﷺ 日本語 é é".encode(),
+    b"-rf",
+    b" ",
+    b"back\\slash 'quotes\" $HOME `id` *",
+    bytes(code for code in range(1, 256) if code != ord("/")),
+    b"\xf0\x9f" * 127,
+    "é".encode() * 127,
+    b"x" * 255,
+    b"CASE",
+    b"case",
+    b".fuse_hidden0000000000000001",
+)
 
 
-@pytest.mark.parametrize("name", odd_names())
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_any_bytes_are_a_name(place: Path, name: bytes) -> None:
     path = os.path.join(os.fsencode(place), name)
     with open(path, "wb") as file:
