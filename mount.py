@@ -6,17 +6,18 @@ Says how to install what is missing, so it imports nothing of ours before it has
 import sys
 from importlib.util import find_spec
 
-NEEDED = (
-    "aiohttp blake3 cachetools click cryptography discord dotenv fuse platformdirs rich sqlite_utils zstandard"
-).split()
+NEEDED = [
+    *("aiohttp", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fuse"),
+    *("platformdirs", "rich", "sqlite_utils", "zstandard"),
+]
 
 
 def main() -> int:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"mount.py: this Python lacks {', '.join(missing)}. In this folder run `make demo`, which installs them "
-            "into .venv, and then `.venv/bin/python mount.py …`; or install them by `python3 -m pip install .`",
+            f"mount.py: this Python lacks {', '.join(missing)}. In this folder run `make demo`, which installs "
+            "them into .venv, and then `.venv/bin/python mount.py …`; or `python3 -m pip install .`",
             file=sys.stderr,
         )
         return 1

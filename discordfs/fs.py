@@ -286,8 +286,8 @@ class Drive:
     def utimens(self, path: bytes, atime_ns: int | None, mtime_ns: int | None) -> None:
         with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
-            atime = attr.atime_ns if atime_ns is None else atime_ns
-            mtime = attr.mtime_ns if mtime_ns is None else mtime_ns
+            atime = attr.atime_ns if atime_ns is None else _kept(atime_ns)
+            mtime = attr.mtime_ns if mtime_ns is None else _kept(mtime_ns)
             self._set_attr(node, replace(attr, atime_ns=atime, mtime_ns=mtime, ctime_ns=self._clock()))
 
     def _set_attr(self, node: Node, attr: Attr) -> None:
@@ -495,6 +495,12 @@ class Drive:
         """The mount ends: whatever is still open is committed as if it had been closed."""
         for handle in list(self._handles):
             self.release(handle)
+
+
+def _kept(time_ns: int) -> int:
+    """The nearest time that 64 bits of nanoseconds can tell (1677 to 2262), as Linux's own filesystems do
+    with times beyond theirs."""
+    return max(-(2**63), min(2**63 - 1, time_ns))
 
 
 def _check_end(end: int) -> None:

@@ -141,12 +141,14 @@ def _caller() -> Caller:
 
 
 class _OpenDirectory:
-    """An open directory: its path, and the listing made at opendir until the first readdir takes it."""
+    """An open directory: its path and attributes, and the listing made at opendir until the first readdir
+    takes it."""
 
-    __slots__ = ("entries", "path")
+    __slots__ = ("attr", "entries", "path")
 
-    def __init__(self, path: bytes, entries: Sequence[DirEntry]) -> None:
+    def __init__(self, path: bytes, attr: Attr, entries: Sequence[DirEntry]) -> None:
         self.path = path
+        self.attr = attr
         self.entries: Sequence[DirEntry] | None = entries
 
 
@@ -377,15 +379,16 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
 
     def opendir(self, path: bytes, info_p: Any) -> None:
         number = next(self._numbers)
-        self._directories[number] = _OpenDirectory(path, self._drive.readdir(path))
+        self._directories[number] = _OpenDirectory(path, self._drive.getattr(path), self._drive.readdir(path))
         info_p.contents.fh = number
 
     def readdir(self, _path: bytes | None, buffer: Any, filler: Any, _offset: int, info_p: Any) -> None:
         directory = self._directories[info_p.contents.fh]
-        # The listing of opendir serves the first read, whatever the directory is called by now; after a
+        # The listing of opendir serves the first read, whatever the directory is called by now, unless it
+        # is old: programs make entries through a descriptor and then list them through it. After a
         # rewinddir libfuse asks again and POSIX wants it fresh.
         entries, directory.entries = directory.entries, None
-        if entries is None:
+        if entries is None or self._is_old(directory):
             entries = self._drive.readdir(directory.path)
         entry_stat = fuse.c_stat()
         pointer = ctypes.pointer(entry_stat)
@@ -396,6 +399,13 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
             entry_stat.st_mode = entry.mode
             if filler(buffer, entry.name, pointer, 0):
                 raise MemoryError("libfuse has no room for the listing")
+
+    def _is_old(self, directory: _OpenDirectory) -> bool:
+        try:
+            now = self._drive.getattr(directory.path)
+        except errors.FilesystemError:  # renamed or removed since: its name tells nothing of it
+            return False
+        return now.ino == directory.attr.ino and now.mtime_ns != directory.attr.mtime_ns
 
     def fsyncdir(self, _path: bytes | None, _datasync: int, info_p: Any) -> None:
         self._drive.fsyncdir(self._directories[info_p.contents.fh].path)

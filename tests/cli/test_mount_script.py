@@ -39,6 +39,6 @@ def test_it_asks_for_every_package_that_the_project_needs() -> None:
         distribution.lower()
         for module, distributions in packages_distributions().items()
         for distribution in distributions
-        if f" {module} " in text.replace('"', " ")
+        if f'"{module}"' in text
     }
     assert wanted <= named

@@ -64,7 +64,7 @@ def test_a_post_that_fails_ends_as_one_message(
     stats = real_drive.stats()
     landed = stats["messages"] - base
     record_figures(f"3 x {kind} {more}", messages=landed, posts=posts(stats), faults=stats["faults"])
-    assert stats["faults"] == 3
+    assert stats["faults"] == (2 if kind == "slow" else 3)  # slow ones are not posted again
     assert landed == 2
     cold(real_drive)
     assert sha256(path) == digest
@@ -110,23 +110,26 @@ def test_bytes_that_come_damaged_every_time_are_an_error_and_nothing_else(
     path.write_bytes(data)
     cold(real_drive)
     fault(real_drive, route="cdn", kind="corrupt", probability=1.0)
-    wrong = 0
-    for offset in range(0, len(data), 256 * 1024):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            wrong += os.pread(fd, 4096, offset) != data[offset : offset + 4096]
-        except OSError as error:
-            assert error.errno == errno.EIO
-        else:
-            # A block that came inside a larger answer may have been spared by the damage.
-            assert not wrong
-        finally:
-            os.close(fd)
-    assert wrong == 0
+    answers = [_read_at(path, offset) for offset in range(0, len(data), 256 * 1024)]
+    for number, answer in enumerate(answers):
+        # A block in the middle of a larger answer may have been spared by the damage.
+        assert answer in (b"EIO", data[number * 256 * 1024 :][:4096])
+    assert b"EIO" in answers
     fails(errno.EIO, path.read_bytes)
     mend(real_drive)
     assert path.read_bytes() == data
     assert path.stat().st_size == len(data)
+
+
+def _read_at(path: Path, offset: int) -> bytes:
+    """4 KiB, or the name of the error."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(descriptor, 4096, offset)
+    except OSError as error:
+        return errno.errorcode[error.errno].encode()
+    finally:
+        os.close(descriptor)
 
 
 def test_urls_that_ran_out(real_drive: MountedDrive) -> None:

@@ -176,8 +176,31 @@ def test_deep_paths(place: Path) -> None:
         assert os.listdir(descriptor) == ["file"]
     finally:
         os.close(descriptor)
-    run("rm", "-r", place / ("d" * 100))
+        run("rm", "-r", place / ("d" * 100))
     assert os.listdir(place) == []
+
+
+def test_a_directory_opened_before_its_entries_were_made_lists_them(place: Path) -> None:
+    """What programs do that work through a descriptor of the directory."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.mkdir("below", dir_fd=descriptor)
+        assert os.listdir(descriptor) == ["below"]
+        os.rmdir("below", dir_fd=descriptor)
+        assert os.listdir(descriptor) == []
+    finally:
+        os.close(descriptor)
+
+
+def test_a_directory_renamed_while_it_is_open_is_listed(place: Path) -> None:
+    (place / "old" / "below").mkdir(parents=True)
+    descriptor = os.open(place / "old", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.rename(place / "old", place / "new")
+        (place / "old").mkdir()
+        assert os.listdir(descriptor) == ["below"]
+    finally:
+        os.close(descriptor)
 
 
 def test_a_directorys_links_and_times(place: Path) -> None:
