@@ -16,8 +16,8 @@ def main() -> int:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"mount.py: this Python lacks {', '.join(missing)}. In this folder run `make demo`, which installs "
-            "them into .venv, and then `.venv/bin/python mount.py …`; or `python3 -m pip install .`",
+            f"mount.py: this Python lacks {', '.join(missing)}. In this folder run `make demo`, which "
+            "installs them into .venv, and then `.venv/bin/python mount.py …`; or `python3 -m pip install .`",
             file=sys.stderr,
         )
         return 1

@@ -151,6 +151,13 @@ def test_attributes_stay_to_the_nanosecond(house: House) -> None:
     assert (attr.atime_ns, attr.mtime_ns) == (-5, 1_234_567_890_123_456_789)
 
 
+def test_times_beyond_what_can_be_stored_are_the_nearest_that_can(house: House) -> None:
+    house.put(b"/f", b"x")
+    house.drive.utimens(b"/f", -(2**70), 2**70)
+    attr = house.drive.getattr(b"/f")
+    assert (attr.atime_ns, attr.mtime_ns) == (-(2**63), 2**63 - 1)
+
+
 def test_times_set_on_an_open_file_outlast_its_close(house: House) -> None:
     """What tar and rsync do: write, set the time, close."""
     handle = house.drive.create(b"/f", 0o644, os.O_WRONLY, CALLER).handle
