@@ -136,7 +136,7 @@ class Database:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def checkpoint(self) -> None:
-        """Moves the WAL into the database, and empties it. Raises sqlite3.Error, OSError; nothing is lost then."""
+        """Moves the WAL into the database. Raises sqlite3.Error, OSError; nothing is lost then."""
         with self._lock:
             self._sync_staging()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

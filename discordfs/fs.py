@@ -24,7 +24,6 @@ from dataclasses import dataclass, field, replace
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import (
-    AttributeTooBig,
     BadHandle,
     Damaged,
     DirectoryNotEmpty,
@@ -34,11 +33,9 @@ from discordfs.errors import (
     InvalidArgument,
     IsADirectory,
     NameTooLong,
-    NoAttribute,
     NoEntry,
     NotADirectory,
     NotPermitted,
-    NotSupported,
     TooManyLinks,
 )
 from discordfs.index import Index
@@ -60,16 +57,13 @@ from discordfs.nodes import NodeTable
 from discordfs.readahead import Readahead
 from discordfs.staging import Moved, Staging
 from discordfs.uploader import Uploader
+from discordfs.xattrs import ExtendedAttributes
 
-STATE_XATTR = b"user.discordfs.state"
 FREE_WHILE_WORKING = 2**50
 """What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
 
 _LINK_MAX = 65_000
 _TARGET_MAX = 4095
-_XATTR_MAX = 65_536
-_XATTR_SPACES = (b"user.", b"trusted.", b"security.")
-_XATTR_CREATE, _XATTR_REPLACE = 1, 2
 _TRIES = 8
 
 
@@ -105,6 +99,7 @@ class Drive:
         self._cancelled = cancelled
         self._tree = threading.Lock()
         self._nodes = NodeTable(index, staging, uploader.committed)
+        self._xattrs = ExtendedAttributes(index, self._nodes, clock)
         self._handles: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
         self._linked: set[int] = set()
@@ -297,52 +292,16 @@ class Drive:
             self._uploader.committed()
 
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None:
-        self._check_xattr_name(name)
-        if name == STATE_XATTR:
-            raise NotPermitted(f"{os.fsdecode(name)} tells where a file's bytes are; it cannot be set")
-        if len(value) > _XATTR_MAX:
-            raise AttributeTooBig(f"a value of {len(value)} bytes")
-        with self._nodes.using(self._resolve(path)) as node:
-            exists = name in self._index.xattrs(node.ino)
-            if exists and flags & _XATTR_CREATE:
-                raise EntryExists(os.fsdecode(name))
-            if not exists and flags & _XATTR_REPLACE:
-                raise NoAttribute(os.fsdecode(name))
-            self._nodes.commit(node)
-            attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
-            self._index.set_xattr(attr, name, value)
-
-    def _check_xattr_name(self, name: bytes) -> None:
-        if not name.startswith(_XATTR_SPACES):
-            raise NotSupported(f"extended attributes of this namespace: {os.fsdecode(name)}")
-        if len(name) > NAME_MAX:
-            raise AttributeTooBig(f"a name of {len(name)} bytes")
+        self._xattrs.set(self._resolve(path), name, value, flags)
 
     def getxattr(self, path: bytes, name: bytes) -> bytes:
-        ino = self._resolve(path)
-        if name == STATE_XATTR:
-            return self._state(ino)
-        self._check_xattr_name(name)
-        return self._index.xattr(ino, name)
-
-    def _state(self, ino: int) -> bytes:
-        attr, node = self._index.attr(ino), self._nodes.get(ino)
-        if not attr.is_regular:
-            raise NoAttribute("only regular files have bytes that can be somewhere")
-        is_settled = node is None or not node.is_changed
-        return b"remote" if is_settled and self._index.ledger.is_remote(ino) else b"staged"
+        return self._xattrs.get(self._resolve(path), name)
 
     def listxattr(self, path: bytes) -> list[bytes]:
         return self._index.xattrs(self._resolve(path))
 
     def removexattr(self, path: bytes, name: bytes) -> None:
-        self._check_xattr_name(name)
-        if name == STATE_XATTR:
-            raise NotPermitted(f"{os.fsdecode(name)} cannot be removed")
-        with self._nodes.using(self._resolve(path)) as node:
-            self._nodes.commit(node)
-            attr = replace(self._index.attr(node.ino), ctime_ns=self._clock())
-            self._index.remove_xattr(attr, name)
+        self._xattrs.remove(self._resolve(path), name)
 
     # --- handles ------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ ORDER = (
     "readahead",
     "node",
     "nodes",
+    "xattrs",
     "fs",
     "remotesync",
     "statstruct",
