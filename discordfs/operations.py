@@ -23,7 +23,6 @@ import errno
 import itertools
 import logging
 import os
-import platform
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +33,7 @@ import fuse
 
 from discordfs import errors
 from discordfs.model import Attr, Caller, DirEntry, Filesystem, Opened
-from discordfs.orphans import Orphans
+from discordfs.orphans import Orphans, Purpose, purpose_of
 from discordfs.statstruct import StatPacker
 
 log = logging.getLogger(__name__)
@@ -179,18 +178,9 @@ def interrupted() -> bool:
     return bool(fuse._libfuse.fuse_interrupted())
 
 
-_RENAME_CALLS = {"x86_64": {82, 264, 316}, "aarch64": {38, 276}}.get(platform.machine(), set())
-"""The numbers of rename, renameat and renameat2 (the kernel's unistd.h)."""
-
-
-def _caller_renames() -> bool:
-    """Whether the program that is being served sits in a rename call; False where the kernel won't say."""
+def _purpose(hidden: bytes) -> Purpose:
     _uid, _gid, thread = fuse.fuse_get_context()
-    try:
-        with open(f"/proc/{thread}/syscall", encoding="ascii") as file:
-            return int(file.read().split()[0]) in _RENAME_CALLS
-    except (OSError, ValueError):
-        return False
+    return purpose_of(thread, hidden)
 
 
 class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
@@ -213,7 +203,7 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
     ) -> None:
         self._drive = drive
         self._on_init = on_init
-        self._orphans = Orphans(drive, _caller_renames)
+        self._orphans = Orphans(drive, _purpose)
         self._directories: dict[int, _OpenDirectory] = {}
         self._numbers = itertools.count(1)
         self._packer = StatPacker(fuse.c_stat, fuse.c_timespec, IO_SIZE)

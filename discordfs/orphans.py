@@ -7,8 +7,13 @@ the last close, and in between asks for attributes under the hidden name. Here t
 it stands for, an unlink, so nothing hidden ever stands in a directory, survives a crash or goes to Discord.
 
 When libfuse is about to replace an open file by a rename, it hides the target first, by the very same call.
-Nothing must be unlinked then: the rename that follows replaces it in one step. `replacing` tells the two
-apart as well as it can; where it cannot tell, the name is absent for the moment between the two steps.
+Nothing must be unlinked then: the rename that follows replaces it in one step. And a program may rename to
+such a name itself. What the caller's system call asks for tells the three apart (`purpose_of`). Where the
+kernel does not let us see that, an open file is taken to be unlinked: if it was being replaced, the name is
+absent for the moment between the two steps.
+
+What libfuse takes for open may have been closed here already, as it hears of that later. Such a file has
+no handle to keep it, and is no less hidden.
 
 Limits: fchmod, fchown, futimens and xattrs of an orphan are refused (ENOENT).
 Threading: any thread; single dict and set operations only.
@@ -16,7 +21,9 @@ Threading: any thread; single dict and set operations only.
 
 from __future__ import annotations
 
+import enum
 import os
+import platform
 import re
 from collections.abc import Callable
 
@@ -24,14 +31,57 @@ from discordfs.errors import FilesystemError, NoEntry
 from discordfs.model import Attr, Filesystem
 
 _HIDDEN = re.compile(rb"/\.fuse_hidden[0-9a-f]{16}\Z")
+_PAGE = 4096
+
+_RENAME_CALLS = {"x86_64": {82: 1, 264: 3, 316: 3}, "aarch64": {38: 3, 276: 3}}.get(platform.machine(), {})
+"""The numbers of rename, renameat and renameat2 (the kernel's unistd.h); which argument is the new path."""
+
+_UNLINK_CALLS = {"x86_64": {87, 263}, "aarch64": {35}}.get(platform.machine(), set())
+"""The numbers of unlink and unlinkat."""
+
+
+class Purpose(enum.Enum):
+    """What a rename to a hidden name is about."""
+
+    OWN = "the program renames to that name itself"
+    REPLACING = "libfuse hides what the program's rename replaces"
+    UNLINKING = "libfuse hides what the program unlinks"
+    UNKNOWN = "the kernel does not say"
+
+
+def purpose_of(thread: int, name: bytes) -> Purpose:
+    """What the thread, whose call is being served, is about when libfuse renames to `name`."""
+    try:
+        with open(f"/proc/{thread}/syscall", encoding="ascii") as file:
+            words = file.read().split()
+        number = int(words[0])
+        if number in _UNLINK_CALLS:
+            return Purpose.UNLINKING
+        if number not in _RENAME_CALLS:
+            return Purpose.UNKNOWN
+        wanted = _string_at(thread, int(words[1 + _RENAME_CALLS[number]], 16))
+    except (OSError, ValueError):
+        return Purpose.UNKNOWN
+    return Purpose.OWN if os.path.basename(wanted.rstrip(b"/")) == name else Purpose.REPLACING
+
+
+def _string_at(thread: int, address: int) -> bytes:
+    """The path at an address of the thread's memory."""
+    with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        text = memory.read(_PAGE - address % _PAGE)
+        if b"\0" not in text:
+            text += memory.read(_PAGE)
+    return text.partition(b"\0")[0]
 
 
 class Orphans:
-    """`drive` is what lies below; `replacing` says whether the call being served is a rename."""
+    """`drive` is what lies below; `purpose` tells what the call being served is about, given the hidden
+    name."""
 
-    def __init__(self, drive: Filesystem, replacing: Callable[[], bool]) -> None:
+    def __init__(self, drive: Filesystem, purpose: Callable[[bytes], Purpose]) -> None:
         self._drive = drive
-        self._replacing = replacing
+        self._purpose = purpose
         self._open: set[int] = set()
         self._hidden: dict[bytes, int] = {}
 
@@ -45,11 +95,12 @@ class Orphans:
         """Whether rename(old, new) was libfuse hiding an open file, and has been dealt with."""
         if not _HIDDEN.search(new) or os.path.dirname(old) != os.path.dirname(new):
             return False
-        if not self._is_open(old):
+        purpose, is_open = self._purpose(os.path.basename(new)), self._is_open(old)
+        if purpose is Purpose.OWN or (purpose is Purpose.UNKNOWN and not is_open):
             return False
-        handle = self._drive.open(old, os.O_RDONLY).handle
-        self._hidden[new] = handle
-        if not self._replacing():
+        if is_open:
+            self._hidden[new] = self._drive.open(old, os.O_RDONLY).handle
+        if purpose is not Purpose.REPLACING:
             self._drive.unlink(old)
         return True
 

@@ -19,7 +19,7 @@ import pytest
 from discordfs import errors, operations
 from discordfs.cli import mountpoint as places
 from discordfs.errors import DiscordfsError, FilesystemError, RemoteError
-from discordfs.orphans import Orphans
+from discordfs.orphans import Orphans, Purpose
 from tests.face.passthrough import Passthrough
 from tests.mounting import ROOT, wait_for_end
 
@@ -221,8 +221,8 @@ def test_a_replaced_target_is_never_missing(tmp_path: Path) -> None:
     """A rename over an open file hides it first; the name must stay until the rename replaces it."""
     drive = Passthrough(os.fsencode(tmp_path))
     (tmp_path / "target").write_text("old")
-    replacing = [True]
-    orphans = Orphans(drive, lambda: replacing[0])
+    purpose = [Purpose.REPLACING]
+    orphans = Orphans(drive, lambda hidden: purpose[0])
     handle = drive.open(b"/target", os.O_RDONLY).handle
     orphans.opened(handle)
     hidden = b"/.fuse_hidden0000000100000001"
@@ -230,7 +230,7 @@ def test_a_replaced_target_is_never_missing(tmp_path: Path) -> None:
     assert (tmp_path / "target").exists()
     assert orphans.getattr(hidden).size == 3
     assert orphans.forget(hidden)
-    replacing[0] = False
+    purpose[0] = Purpose.UNLINKING
     assert orphans.hide(b"/target", hidden)
     assert not (tmp_path / "target").exists()
     assert orphans.forget(hidden)
