@@ -100,7 +100,9 @@ def nobodys_python(readable_house: Path) -> tuple[tuple[str, ...], str]:
     path = f"{readable_house}:{packages}"
     for python in (str(readable_house / ".venv" / "bin" / "python"), "/usr/bin/python3"):
         command = as_nobody([python])
-        probe = [*command, "-c", "import discordfs.cli.mount"]
+        # It must be able to start itself once more, as a demo does.
+        again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+        probe = [*command, "-c", f"import discordfs.cli.mount; {again}"]
         if subprocess.run(probe, env={"PYTHONPATH": path}, capture_output=True, check=False).returncode == 0:
             return command, path
     pytest.skip("there is no Python here that another user can run with these packages")
