@@ -465,8 +465,3 @@ def _kept(time_ns: int) -> int:
 def _check_end(end: int) -> None:
     if end > END:
         raise FileTooBig("beyond the largest offset there is")
-
-
-def _storable(time_ns: int) -> int:
-    """The nearest time that 64 bits of ns can hold (1677 to 2262), as every filesystem does at its bounds."""
-    return max(-(2**63), min(time_ns, 2**63 - 1))
