@@ -75,7 +75,7 @@ def test_a_reader_sees_the_writers_bytes_at_once(real_drive: MountedDrive) -> No
         assert reader.read(2 * MIB - 3, 100) == b"\0\0\0end"
 
 
-@pytest.mark.parametrize("size", [100_000, 60 * MIB])
+@pytest.mark.parametrize("size", [100_000, pytest.param(60 * MIB, marks=pytest.mark.long)])
 def test_a_file_rewritten_while_its_old_version_uploads_ends_as_the_new_one(
     real_drive: MountedDrive, size: int
 ) -> None:

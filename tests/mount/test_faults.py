@@ -44,11 +44,11 @@ def mend(drive: MountedDrive) -> None:
         ("reset", {}),
         ("reset_after_commit", {}),
         ("status", {"status": 500}),
-        ("status", {"status": 502}),
+        pytest.param("status", {"status": 502}, marks=pytest.mark.long),
         ("status", {"status": 503}),
-        ("status", {"status": 429}),
-        ("truncate", {}),
-        ("slow", {"delay_s": 3}),
+        pytest.param("status", {"status": 429}, marks=pytest.mark.long),
+        pytest.param("truncate", {}, marks=pytest.mark.long),
+        pytest.param("slow", {"delay_s": 3}, marks=pytest.mark.long),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else str(value.get("status", "")),
 )
@@ -70,6 +70,7 @@ def test_a_post_that_fails_ends_as_one_message(
     assert sha256(path) == digest
 
 
+@pytest.mark.long
 def test_faults_by_chance_all_the_way(real_drive: MountedDrive, tmp_path: Path) -> None:
     base = real_drive.stats()["messages"]
     for kind in ("reset", "reset_after_commit", "status"):

@@ -63,7 +63,7 @@ def messages_of_all_channels(drive: MountedDrive) -> int:
     return int(drive.stats()["messages"])
 
 
-@pytest.mark.parametrize("fate", ["lost", "committed unheard", "slow"])
+@pytest.mark.parametrize("fate", ["lost", "committed unheard", pytest.param("slow", marks=pytest.mark.long)])
 def test_a_kill_during_uploads(real_drive: MountedDrive, fate: str) -> None:
     """The posts under way are lost with the connection; or they land and nobody hears of it; or they are
     killed at some byte."""
