@@ -21,6 +21,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from discordfs.disk import sync_directory
 from discordfs.errors import ConfigError, FormatError
 from discordfs.model import RandomBytes
 
@@ -90,7 +91,7 @@ def write_key_file(path: Path, key: KeyFile, *, replace: bool = False) -> None:
             _link_new(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def read_key_file(path: Path, volume: bytes | None = None) -> KeyFile:
@@ -174,11 +175,3 @@ def _link_new(draft: Path, path: Path) -> None:
         os.link(draft, path)
     except FileExistsError:
         raise ConfigError(f"{path} exists already: it may be the only key of another volume") from None
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -34,6 +34,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from discordfs.disk import sync_directory
 from discordfs.errors import Damaged, DiscordfsError, Interrupted, NoSpace
 from discordfs.ledger import Released
 
@@ -336,12 +337,3 @@ class Staging:
                 os.close(segment.fd)
             self._segments.clear()
             self._filling = None
-
-
-def sync_directory(path: Path) -> None:
-    """The names in a directory are on disk when this returns."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

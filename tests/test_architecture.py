@@ -18,6 +18,7 @@ PACKAGE = ROOT / "discordfs"
 ORDER = (
     "errors",
     "model",
+    "disk",
     "config",
     "tokens",
     "registry",

@@ -33,6 +33,7 @@ from discordfs.codec import (
     parse_trailer,
     seal_footer,
 )
+from discordfs.disk import sync_directory
 from discordfs.errors import ConfigError, Damaged
 from discordfs.keys import VolumeKeys
 from discordfs.model import BLOCK_SIZE, CHUNK_SIZE, Piece, SealedChunk
@@ -67,7 +68,7 @@ def pack(
         os.rename(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_directory(directory)
+    sync_directory(directory)
     return sealed
 
 
@@ -199,11 +200,3 @@ class _Packer:
                 piece.ino, piece.offset, taken, piece.seq, piece.name, piece.segment, piece.segment_position
             )
         )
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
