@@ -166,6 +166,28 @@ for turn in range(300):
     assert os.listdir(place) == ["file"]
 
 
+def test_a_file_unlinked_just_as_it_is_closed_is_gone(place: Path) -> None:
+    path = place / "file"
+    code = """
+import sys
+print("go", flush=True)
+for turn in range(3000):
+    try:
+        with open(sys.argv[1], "rb") as file:
+            file.read()
+    except FileNotFoundError:
+        pass
+"""
+    with running([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        while reader.poll() is None:
+            path.write_bytes(b"short lived")
+            path.unlink()
+        assert reader.returncode == 0
+    assert os.listdir(place) == []
+
+
 def test_hard_links_are_one_file(place: Path) -> None:
     first, second = place / "first", place / "second"
     first.write_bytes(b"x" * 1000)
