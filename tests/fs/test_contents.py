@@ -87,6 +87,20 @@ def test_truncating_down_and_up_again_leaves_zeros(house: House) -> None:
     assert house.get(b"/a") == b"x" * 10 + bytes(40)
 
 
+def test_writing_goes_on_after_an_open_file_was_cut_and_synced(house: House) -> None:
+    """A cut counts once, for the commit that follows it, and never for what is written later."""
+    house.put(b"/a", b"x" * 100_000)
+    handle = house.drive.open(b"/a", os.O_RDWR).handle
+    house.drive.ftruncate(handle, 10)
+    house.drive.flush(handle)
+    house.drive.write(handle, b"y" * 50_000, 20_000)
+    house.drive.flush(handle)
+    house.drive.write(handle, b"z", 5)
+    house.drive.release(handle)
+    house.reopen()
+    assert house.get(b"/a") == b"xxxxxz" + b"x" * 4 + bytes(19_990) + b"y" * 50_000
+
+
 def test_the_reader_sees_what_the_writer_has_not_closed_yet(house: House) -> None:
     writer = house.drive.create(b"/a", 0o644, os.O_WRONLY, CALLER).handle
     reader = house.drive.open(b"/a", os.O_RDONLY).handle
@@ -267,3 +281,57 @@ def test_a_new_entry_belongs_to_its_caller_and_a_setgid_directory_gives_its_grou
     house.drive.mkdir(b"/d/e", 0o755, Caller(7, 8))
     attr = house.drive.getattr(b"/d/e")
     assert (attr.uid, attr.gid, attr.mode & 0o2000) == (7, 6, 0o2000)
+
+
+def test_a_file_that_changes_while_it_is_being_sealed_keeps_what_was_written_last(house: House) -> None:
+    """Gathered with its old bytes, then overwritten in part, cut and overwritten at its very place before
+    the chunk is noted: only what is still the same may point into that chunk."""
+    old = random.Random(5).randbytes(MIB)
+    house.put(b"/part", old)
+    house.put(b"/cut", old)
+    house.put(b"/all", old)
+    house.put(b"/gone", old)
+    seal = house.chunks.seal
+
+    def change_meanwhile(*arguments: object) -> object:
+        sealed = seal(*arguments)  # type: ignore[arg-type]
+        handle = house.drive.open(b"/part", os.O_RDWR).handle
+        house.drive.write(handle, b"N" * 1000, 5000)
+        house.drive.release(handle)
+        house.drive.truncate(b"/cut", 3000)
+        house.put(b"/all", b"A" * MIB)
+        house.drive.unlink(b"/gone")
+        house.chunks.seal = seal  # type: ignore[method-assign]
+        return sealed
+
+    house.chunks.seal = change_meanwhile  # type: ignore[method-assign,assignment]
+    expected = {
+        b"/part": old[:5000] + b"N" * 1000 + old[6000:],
+        b"/cut": old[:3000],
+        b"/all": b"A" * MIB,
+    }
+    house.barrier()
+    assert {path: house.get(path) for path in expected} == expected
+    house.reopen()
+    assert {path: house.get(path) for path in expected} == expected
+
+
+def test_reads_go_on_while_bytes_move_from_staging_to_discord(house: House) -> None:
+    """A reader that looked where the bytes were, just before they left, finds them where they went."""
+    data = random.Random(6).randbytes(2 * MIB)
+    house.put(b"/a", data)
+    handle = house.drive.open(b"/a", os.O_RDONLY).handle
+    read = house.staging.read
+    moved = threading.Event()
+
+    def move_first(*arguments: int) -> bytes:
+        if not moved.is_set():
+            moved.set()
+            house.barrier()
+        return read(*arguments)
+
+    house.drive._staging.read = move_first  # type: ignore[method-assign]
+    assert house.drive.read(handle, MIB, 100) == data[100 : 100 + MIB]
+    assert moved.is_set()
+    del house.drive._staging.read
+    house.drive.release(handle)

@@ -64,6 +64,14 @@ class DriveAgainstModel(RuleBasedStateMachine):
     def sync(self, which: int) -> None:
         self.house.drive.fsync(self.handles[which % len(self.handles)][0], datasync=False)
 
+    @precondition(lambda self: self.handles)
+    @rule(which=st.integers(0, 2), size=OFFSETS)
+    def truncate_open(self, which: int, size: int) -> None:
+        handle, content = self.handles[which % len(self.handles)]
+        self.house.drive.ftruncate(handle, size)
+        content.extend(bytes(max(0, size - len(content))))
+        del content[size:]
+
     @rule(path=NAMES, size=OFFSETS)
     def truncate(self, path: bytes, size: int) -> None:
         if path in self.files:
