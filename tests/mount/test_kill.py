@@ -13,6 +13,7 @@ import pytest
 from discordfs import registry
 from tests.mount.tools import (
     MIB,
+    chunks,
     cold,
     posts,
     record_figures,
@@ -93,7 +94,7 @@ def test_a_kill_during_uploads(real_drive: MountedDrive, fate: str) -> None:
     sealed = -(-4 * 24 * MIB // (24 * MIB)) + 1  # each chunk keeps room for its footer
     landed = messages_of_all_channels(real_drive) - base
     record_figures(f"kill -9, uploads {fate}", messages=landed, posted_again=posts(emulator.stats()))
-    assert landed == sealed
+    assert landed == sealed == chunks(real_drive)
     cold(real_drive)
     assert snapshot(real_drive.mountpoint) == before
 
@@ -101,6 +102,7 @@ def test_a_kill_during_uploads(real_drive: MountedDrive, fate: str) -> None:
 def test_kill_after_kill(real_drive: MountedDrive) -> None:
     """Again and again at whatever moment it is, without a pause: nothing that was closed is missing."""
     written: dict[str, bytes] = {}
+    base = messages_of_all_channels(real_drive)
     for turn in range(8):
         for number in range(5):
             data = os.urandom(700_000)
@@ -110,6 +112,8 @@ def test_kill_after_kill(real_drive: MountedDrive) -> None:
             real_drive.command("barrier", real_drive.mountpoint, "--timeout", "0")
         kill(real_drive)
         real_drive.remount()
+    real_drive.barrier()
+    assert messages_of_all_channels(real_drive) == base + chunks(real_drive)
     cold(real_drive)
     found = {path.name: path.read_bytes() for path in real_drive.mountpoint.iterdir()}
     assert found == written

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -186,6 +187,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def chunks(drive: MountedDrive) -> int:
+    """The chunks on Discord that the index knows of: each must be one message."""
+    database = sqlite3.connect(f"file:{drive.state_dir / 'index.sqlite'}?mode=ro", uri=True)
+    try:
+        return int(database.execute("select count(*) from chunks where state = 1").fetchone()[0])
+    finally:
+        database.close()
 
 
 def posts(stats: dict[str, Any]) -> int:
