@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.mounting import EmulatorProcess, MountedDrive, new_drive
+from tests.people import nobodys_python, readable_house
+
+__all__ = ["nobodys_python", "readable_house"]  # fixtures for all tests
 
 ROOT = Path(__file__).resolve().parents[1]
 

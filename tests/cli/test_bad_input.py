@@ -8,8 +8,8 @@ import pytest
 
 from discordfs.cli.options import parse_options
 from discordfs.errors import UsageError
-from tests.cli.conftest import Person
 from tests.mounting import EmulatorProcess
+from tests.people import Person
 
 Refused = Callable[..., str]
 

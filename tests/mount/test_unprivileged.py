@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import NOBODY, Person, as_nobody, nobodys_python, readable_house
 from tests.mount.conftest import limited_drive
 from tests.mounting import wait_for_end
-
-__all__ = ["nobodys_python", "readable_house"]  # fixtures of the commands' tests
+from tests.people import NOBODY, Person, as_nobody
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
