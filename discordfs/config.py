@@ -32,7 +32,7 @@ DEFAULT_CACHE_SIZE = 10 * 1024**3
 DEFAULT_STAGING_SIZE = 20 * 1024**3
 """Bytes; each is also bounded to a quarter of what is free, so that a full disk is never our doing."""
 
-SMALLEST_STAGING_SIZE = 64 * 1024**2
+SMALLEST_STAGING_SIZE = 8 * 1024**2
 """Bytes; a chunk is sealed while its extents still lie in staging, so there is room for two at least."""
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -96,7 +96,7 @@ class Settings:
         if self.views not in ("archive+clips", "none"):
             raise ConfigError(f"views={self.views}: it is archive+clips or none")
         if self.staging_size is not None and self.staging_size < SMALLEST_STAGING_SIZE:
-            raise ConfigError(f"staging_size={self.staging_size}: it is at least 64M")
+            raise ConfigError(f"staging_size={self.staging_size}: it is at least 8M")
 
     def cache_bytes(self, free: int) -> int:
         """Bytes the block cache may take on a disk with `free` bytes."""

@@ -21,7 +21,8 @@ from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
 from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
 
-_REMEMBERED = 262_144
+_REMEMBERED = 100_000
+"""Inodes, and names, whose attributes stay in RAM: some 80 MB at most; then it begins anew."""
 _ATTR = "ino, mode, nlink, uid, gid, rdev, size, (allocated + 511) / 512, atime_ns, mtime_ns, ctime_ns"
 
 

@@ -153,7 +153,7 @@ def test_a_mount_option_that_does_not_exist(person: Person, volume: dict[str, st
     ("options", "words"),
     [
         ("cache_size=much", "no size"),
-        ("staging_size=1M", "at least 64M"),
+        ("staging_size=1M", "at least 8M"),
         ("fsync=never", "local or remote"),
         ("views=some", "archive\\+clips or none"),
         ("uid=me", "no number"),
