@@ -304,7 +304,6 @@ async def post_gateway(request: web.Request) -> web.Response:
     context, body = context_of(request), await _body(request)
     code = _whole(body, "close") if "close" in body else 4000
     closed = context.gateway.hang_up(code)
-    await asyncio.sleep(0)
     if body.get("forget") is True:
         context.gateway.forget_all()
     return json_answer({"closed": closed})

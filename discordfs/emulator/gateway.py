@@ -51,10 +51,8 @@ class Gateway:
                 self.end(session)
 
     def forget_all(self) -> None:
-        """No session can be resumed any more."""
-        for session in list(self._sessions.values()):
-            if session.queue is None:
-                self.end(session)
+        """No session can be resumed any more, those whose connection is just being closed included."""
+        self._sessions.clear()
 
     def starts_left(self, now: float, limit: int) -> int:
         """How many sessions may still be begun today."""

@@ -185,8 +185,12 @@ def test_resume_brings_what_was_missed(emulate: Emulate) -> None:
 def test_a_forgotten_session_is_invalid(emulate: Emulate) -> None:
     async def scenario(client: Client) -> None:
         async with gateway(client) as socket:
+            session = (await identify(socket, client.address.token))["session_id"]
+            await client.control("POST", "/gateway", close=4000, forget=True)
+            assert await close_code(socket) == 4000
+        async with gateway(client) as socket:
             await receive(socket)
-            data = {"token": client.address.token, "session_id": "x", "seq": 2}
+            data = {"token": client.address.token, "session_id": session, "seq": 2}
             await socket.send_json({"op": 6, "d": data})
             assert await receive(socket) == {"op": 9, "s": None, "t": None, "d": False}
 
