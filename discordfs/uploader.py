@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,7 @@ class Uploader:
         self._newest_commit = self._oldest_commit = monotonic() - self._triggers.age_s
         self._parallel = parallel
         self._under_way = 0
+        self._unfinished = 0
         self._in_flight: Counter[int] = Counter()
         self._used: Counter[int] = Counter()
         self._posters = ThreadPoolExecutor(parallel, thread_name_prefix="discordfs-post")
@@ -142,7 +144,7 @@ class Uploader:
             self._barriers += 1
             self._changed.notify_all()
         try:
-            while self._index.ledger.oldest_waiting() <= target:
+            while self._index.ledger.oldest_waiting() <= target or self._unfinished:
                 if self._stopping.is_set() or (deadline is not None and self._monotonic() >= deadline):
                     return False
                 progress(self.status())
@@ -260,12 +262,25 @@ class Uploader:
 
     def _finish(self, job: _Job, ref: ChunkRef) -> None:
         """References after data: the index first, then whoever has the file open, then staging."""
-        self._chunks.seed(job.sealed)
-        inodes, released = self._index.ledger.landed(job.chunk, ref)
-        self._landed(inodes)
-        self._staging.release(released)
-        job.sealed.path.unlink(missing_ok=True)
         self.is_working = True
+        self._chunks.seed(job.sealed)
+        with self._finishing():
+            inodes, released = self._index.ledger.landed(job.chunk, ref)
+            self._landed(inodes)
+            self._staging.release(released)
+            job.sealed.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _finishing(self) -> Iterator[None]:
+        """What a barrier waits for beside the index: that staging has been freed as well."""
+        with self._changed:
+            self._unfinished += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._unfinished -= 1
+                self._changed.notify_all()
 
     def _note_failure(self, doing: str, error: Exception, backoff: float) -> float:
         """Says it once in the log and in `status`; returns how long to wait (seconds)."""

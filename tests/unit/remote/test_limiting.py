@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,29 @@ ROUTE = "/channels/123456789/messages"
 TOKEN = "a-token-that-nobody-may-see"
 
 
+_made: list[Limiter | Ledger] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    """Python 3.13 warns of a database that nobody closes."""
+    yield
+    while _made:
+        _made.pop().close()
+
+
 def limiter_of(time: VirtualTime, directory: Path | None = None, **more: int) -> Limiter:
-    return Limiter(
+    made = Limiter(
         "http://api", TOKEN, directory, clock=time.ns, sleep=time.sleep, rng=random.Random(1), **more
     )
+    _made.append(made)
+    return made
+
+
+def ledger_of(path: Path | None) -> Ledger:
+    made = Ledger(path, Rules())
+    _made.append(made)
+    return made
 
 
 class Client:
@@ -269,7 +289,7 @@ def test_another_process_in_a_transaction_is_waited_for(tmp_path: Path) -> None:
     limiter = limiter_of(time, tmp_path)
     client = Client(time, WindowServer(time, 5, 5.0), limiter, 1, 0.0)
     time.run(client.send())
-    other = Ledger(ledger_path(tmp_path, "http://api", TOKEN), Rules())
+    other = ledger_of(ledger_path(tmp_path, "http://api", TOKEN))
 
     async def sends_when_it_ends() -> int:
         with other._transaction():
@@ -285,7 +305,7 @@ def test_another_process_in_a_transaction_is_waited_for(tmp_path: Path) -> None:
 
 
 def _reserve_and_die(path: Path, count: int) -> None:
-    ledger = Ledger(path, Rules())
+    ledger = ledger_of(path)
     for _ in range(count):
         ledger.reserve("route", 1000.0)
 
@@ -293,7 +313,7 @@ def _reserve_and_die(path: Path, count: int) -> None:
 def test_what_a_killed_process_had_in_flight_frees_itself(tmp_path: Path) -> None:
     """kill -9 during an upload must not block the channel for the next mount."""
     path = tmp_path / "ledger.sqlite"
-    ledger = Ledger(path, Rules())
+    ledger = ledger_of(path)
     lease = ledger.reserve("route", 999.0)
     assert isinstance(lease, int)
     ledger.settle(lease, "route", Bucket("b", 2, 1, 0.0), sent=True, counted=True, now=999.0)
@@ -322,7 +342,7 @@ def test_routes_have_limits_of_their_own_by_channel_and_age() -> None:
 
 
 def test_a_pause_everywhere_outlasts_a_shorter_one() -> None:
-    ledger = Ledger(None, Rules())
+    ledger = ledger_of(None)
     ledger.pause(EVERYWHERE, 30.0)
     ledger.pause(EVERYWHERE, 20.0)
     waited = ledger.reserve("any", 10.0)
