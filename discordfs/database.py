@@ -83,14 +83,12 @@ class Database:
         """Room on the disk, kept for `freeing`: a file of no other use."""
         if self._ballast.exists():
             return
-        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, _BALLAST)
+            with self._ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, _BALLAST)
         except OSError as error:
-            self._ballast.unlink()
+            self._ballast.unlink(missing_ok=True)
             log.warning("the disk of %s is nearly full (%s): removing files may fail", self.path, error)
-        finally:
-            os.close(descriptor)
 
     def before_sync(self, sync_staging: Callable[[], None]) -> None:
         """What has to be on disk before any commit is: called ahead of each sync and checkpoint."""
@@ -154,8 +152,9 @@ class Database:
         return wal.stat().st_size if wal.exists() else 0
 
     def close(self) -> None:
+        """Also where the WAL cannot be moved into the database: the next start finds it beside it."""
         with self._lock:
-            self.checkpoint()
+            self._try_checkpoint()
             self._connection.close()
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -138,6 +139,33 @@ def test_on_a_full_disk_writing_fails_removing_works_and_nothing_is_damaged(smal
         house.check()
     finally:
         house.loop.stop()
+
+
+@pytest.mark.expects_log("cannot be moved", "nearly full")
+def test_a_drive_ends_and_begins_on_a_full_disk(small_disk: Path) -> None:
+    """Whoever filled the disk must still be able to unmount, mount again, and find everything."""
+    house = House(small_disk / "house", quota=2**30)
+    try:
+        house.put(b"/kept", b"k" * MIB)
+        house.index._database._ballast.unlink()
+        with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="space"):
+            _write_for_ever(filler)
+        with pytest.raises(errors.NoSpace):
+            _fill(house)
+        made = len(house.drive.readdir(b"/"))
+        house.close()
+        (small_disk / "filler").unlink()
+        house.open()
+        assert len(house.drive.readdir(b"/")) == made
+        assert house.get(b"/kept") == b"k" * MIB
+        house.check()
+    finally:
+        house.loop.stop()
+
+
+def _write_for_ever(file: BinaryIO) -> None:
+    while True:
+        file.write(bytes(4096))
 
 
 def _fill(house: House) -> None:
