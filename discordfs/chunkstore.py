@@ -28,7 +28,7 @@ from discordfs.errors import (
     Unavailable,
 )
 from discordfs.keys import VolumeKeys
-from discordfs.model import BLOCK_SIZE, ChunkRef, Piece, RandomBytes, SealedChunk
+from discordfs.model import BLOCK_SIZE, ChunkRef, Kind, Piece, RandomBytes, SealedChunk
 from discordfs.remote.base import Attachment, Message, MessageStore, snowflake_at
 from discordfs.remote.loop import Loop
 
@@ -79,8 +79,18 @@ class ChunkStore:
         uid = self._random_bytes(UID_SIZE)
         return packing.pack(pieces, read, directory, self._keys, self._volume, uid)
 
+    def seal_log(self, body: Path, start: int, kind: Kind, seq: int, directory: Path) -> SealedChunk:
+        """Seals the bytes of the file `body` from `start` on, as much as fits a chunk, as a record, snapshot
+        or part, into <directory>/<uid hex>.chunk, on disk when this returns.
+
+        `pieces[0].length` says how much went in: inode 0, offset `start`, commit `seq`. ValueError when
+        there is nothing from `start` on, or for kind DATA; Damaged when `body` becomes shorter meanwhile;
+        OSError as the disk gives it."""
+        uid = self._random_bytes(UID_SIZE)
+        return packing.pack_log(body, start, kind, seq, directory, self._keys, self._volume, uid)
+
     def reopen(self, path: Path) -> SealedChunk:
-        """A sealed file again, after a restart; its pieces come without segment and position (0).
+        """A sealed file of any kind again, after a restart; its pieces come without segment and position (0).
 
         Raises Damaged, FormatError, ConfigError (another volume's), OSError."""
         return packing.reopen(path, self._keys, self._volume)

@@ -13,7 +13,6 @@ whole block releases the GIL.
 
 from __future__ import annotations
 
-import enum
 import struct
 import sys
 import threading
@@ -30,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from discordfs.errors import Damaged, FormatError
 from discordfs.keys import VolumeKeys, derive
-from discordfs.model import BLOCK_SIZE, CHUNK_SIZE
+from discordfs.model import BLOCK_SIZE, CHUNK_SIZE, Kind
 
 VERSION = 1
 """Version of the chunk format."""
@@ -69,12 +68,6 @@ PIECE_SIZE = _PIECE.size
 """Bytes of a piece in an uncompressed footer, without its name hint."""
 
 
-class Kind(enum.IntEnum):
-    """What a chunk's plaintext is. 2 to 15 belong to the log."""
-
-    DATA = 1
-
-
 # --- blocks ---------------------------------------------------------------------------------------
 
 
@@ -83,9 +76,10 @@ class ChunkCipher:
 
     __slots__ = ("_aead", "_uid", "_volume")
 
-    def __init__(self, keys: VolumeKeys, volume: bytes, uid: bytes) -> None:
+    def __init__(self, keys: VolumeKeys, volume: bytes, uid: bytes, kind: Kind = Kind.DATA) -> None:
         self._volume, self._uid = volume, uid
-        self._aead = AESGCM(derive(keys.data, volume + uid, b"discordfs 1 block"))
+        key = keys.data if kind is Kind.DATA else keys.log
+        self._aead = AESGCM(derive(key, volume + uid, b"discordfs 1 block"))
 
     def seal_block(self, number: int, plain: Buffer) -> bytes:
         """1 to BLOCK_SIZE bytes, sealed. Once only for each number of a chunk."""
@@ -328,7 +322,8 @@ def open_footer(keys: VolumeKeys, trailer: Trailer, sealed: Buffer) -> Footer:
 
 
 def _footer_aead(keys: VolumeKeys, trailer: Trailer) -> AESGCM:
-    return AESGCM(derive(keys.footer, trailer.volume + trailer.uid, b"discordfs 1 footer"))
+    key = keys.footer if trailer.kind is Kind.DATA else keys.log
+    return AESGCM(derive(key, trailer.volume + trailer.uid, b"discordfs 1 footer"))
 
 
 def _pack_footer(footer: Footer) -> bytes:
@@ -380,6 +375,7 @@ def _check_footer(footer: Footer, trailer: Trailer, footer_size: int) -> None:
         and sum(piece.length for piece in footer.pieces) == footer.plain_size
         and sum(lengths) + footer_size + TRAILER_SIZE == trailer.stored_size <= CHUNK_SIZE
         and footer_size == trailer.footer_size
+        and (footer.kind is Kind.DATA or [piece.ino for piece in footer.pieces] == [0])
     )
     if not sound:
         raise Damaged(f"the footer of chunk {footer.uid.hex()} contradicts itself")

@@ -211,6 +211,16 @@ class Extent:
         )
 
 
+class Kind(enum.IntEnum):
+    """What a chunk's plaintext is: files' bytes, or entries of the log (2 to 15 belong to it). A PART holds
+    the earlier entries of a record or snapshot that is too large for one chunk."""
+
+    DATA = 1
+    RECORD = 2
+    SNAPSHOT = 3
+    PART = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A run of a file's bytes on its way into a chunk. `seq` is the commit it belongs to, `name` a hint
@@ -256,7 +266,8 @@ class SealedChunk:
     """A chunk sealed once into a local file, ready to be posted, any number of times, byte for byte.
 
     `path` is the whole chunk as posted (blocks, footer, trailer); `stored_size` its bytes. `blocks` and
-    `plain_size` as in ChunkRef. `pieces` are what went in: the last may be shorter than what was offered.
+    `plain_size` as in ChunkRef. `pieces` are what went in: the last may be shorter than what was offered;
+    a chunk of the log has exactly one, of inode 0.
     """
 
     uid: bytes
@@ -265,6 +276,7 @@ class SealedChunk:
     plain_size: int
     blocks: bytes
     pieces: tuple[Piece, ...] = ()
+    kind: Kind = Kind.DATA
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""From pieces of files to a sealed chunk in a local file, and back from the file after a restart.
+"""From pieces of files to a sealed chunk in a local file, and back from the file after a restart; the same
+for a chunk of the log, which is one run of one local file.
 
 A chunk is filled up to CHUNK_SIZE with room kept for the footer, counted as if nothing compressed: so it
 can never come out larger, and what does compress makes room for more. A piece that does not fit is cut at
@@ -36,7 +37,7 @@ from discordfs.codec import (
 from discordfs.disk import sync_directory
 from discordfs.errors import ConfigError, Damaged
 from discordfs.keys import VolumeKeys
-from discordfs.model import BLOCK_SIZE, CHUNK_SIZE, Piece, SealedChunk
+from discordfs.model import BLOCK_SIZE, CHUNK_SIZE, Kind, Piece, SealedChunk
 
 SUFFIX = ".chunk"
 """Ends the name of a sealed chunk's file; before that stands its uid in hex."""
@@ -51,16 +52,23 @@ _LEAST_CUT = 64 * 1024  # bytes; a piece smaller than this is not cut, nor is so
 
 
 def pack(
-    pieces: Iterable[Piece], read: ReadStaging, directory: Path, keys: VolumeKeys, volume: bytes, uid: bytes
+    pieces: Iterable[Piece],
+    read: ReadStaging,
+    directory: Path,
+    keys: VolumeKeys,
+    volume: bytes,
+    uid: bytes,
+    kind: Kind = Kind.DATA,
 ) -> SealedChunk:
     """Seals pieces, in order, until the chunk is full or they end, into <directory>/<uid hex>.chunk.
 
-    On disk, name included, when this returns. ValueError when there is nothing to seal."""
+    On disk, name included, when this returns. ValueError when there is nothing to seal, and for a chunk of
+    the log unless it is one piece of inode 0."""
     path = directory / f"{uid.hex()}{SUFFIX}"
     draft = path.with_suffix(".tmp")
     try:
         with open(draft, "xb") as file:
-            packer = _Packer(file, read, keys, volume, uid)
+            packer = _Packer(file, read, keys, volume, uid, kind)
             packer.fill(pieces)
             sealed = packer.finish(path)
             file.flush()
@@ -70,6 +78,24 @@ def pack(
         draft.unlink(missing_ok=True)
     sync_directory(directory)
     return sealed
+
+
+def pack_log(
+    body: Path, start: int, kind: Kind, seq: int, directory: Path, keys: VolumeKeys, volume: bytes, uid: bytes
+) -> SealedChunk:
+    """Seals the bytes of a file from `start` on, as much as fits, as one piece (inode 0, offset `start`).
+
+    As `pack`; ValueError when there is nothing from `start` on, or for data."""
+    if kind is Kind.DATA:
+        raise ValueError("files' data are sealed from staging")
+    with open(body, "rb", buffering=0) as file:
+        length = os.fstat(file.fileno()).st_size - start
+        piece = Piece(0, start, max(0, min(length, MAX_PLAIN)), seq, b"", 0, start)
+
+        def read(_: int, position: int, length: int) -> bytes:
+            return os.pread(file.fileno(), length, position)
+
+        return pack([piece], read, directory, keys, volume, uid, kind)
 
 
 def reopen(path: Path, keys: VolumeKeys, volume: bytes) -> SealedChunk:
@@ -84,7 +110,8 @@ def reopen(path: Path, keys: VolumeKeys, volume: bytes) -> SealedChunk:
             raise Damaged(f"{path} has {size} bytes, not {trailer.stored_size}")
         sealed = _tail(file, size, trailer.footer_size + TRAILER_SIZE)[:-TRAILER_SIZE]
     footer = checked_footer(keys, volume, trailer, sealed)
-    return SealedChunk(footer.uid, path, size, footer.plain_size, footer.blocks, _pieces(footer))
+    pieces = tuple(Piece(it.ino, it.offset, it.length, it.seq, it.name, 0, 0) for it in footer.pieces)
+    return SealedChunk(footer.uid, path, size, footer.plain_size, footer.blocks, pieces, footer.kind)
 
 
 def checked_footer(keys: VolumeKeys, volume: bytes, trailer: Trailer, sealed: bytes | memoryview) -> Footer:
@@ -101,19 +128,15 @@ def _tail(file: BinaryIO, size: int, length: int) -> bytes:
     return file.read(length)
 
 
-def _pieces(footer: Footer) -> tuple[Piece, ...]:
-    return tuple(Piece(it.ino, it.offset, it.length, it.seq, it.name, 0, 0) for it in footer.pieces)
-
-
 class _Packer:
     """One chunk in the making. `stored` bytes are written, `filled` bytes wait for their block to be full."""
 
     def __init__(
-        self, file: BinaryIO, read: ReadStaging, keys: VolumeKeys, volume: bytes, uid: bytes
+        self, file: BinaryIO, read: ReadStaging, keys: VolumeKeys, volume: bytes, uid: bytes, kind: Kind
     ) -> None:
         self._file, self._read = file, read
-        self._keys, self._volume, self._uid = keys, volume, uid
-        self._cipher = ChunkCipher(keys, volume, uid)
+        self._keys, self._volume, self._uid, self._kind = keys, volume, uid, kind
+        self._cipher = ChunkCipher(keys, volume, uid, kind)
         self._lengths: list[int] = []
         self._stored = self._filled = self._plain = self._name_bytes = 0
         self._block: list[bytes] = []
@@ -130,13 +153,16 @@ class _Packer:
     def finish(self, path: Path) -> SealedChunk:
         if not self._taken:
             raise ValueError("a chunk needs at least one piece")
+        if self._kind is not Kind.DATA and [piece.ino for piece in self._taken] != [0]:
+            raise ValueError("a chunk of the log is one piece of inode 0")
         self._seal_block()
         blocks = pack_table(self._lengths)
-        footer = Footer(self._volume, self._uid, self._plain, blocks, tuple(self._described))
+        footer = Footer(self._volume, self._uid, self._plain, blocks, tuple(self._described), self._kind)
         end = seal_footer(self._keys, footer)
         self._file.write(end)
         stored = self._stored + len(end)
-        return SealedChunk(self._uid, path, stored, self._plain, blocks, tuple(self._taken))
+        pieces = tuple(self._taken)
+        return SealedChunk(self._uid, path, stored, self._plain, blocks, pieces, self._kind)
 
     def _take(self, piece: Piece) -> int:
         """Bytes of the piece that went in."""
@@ -147,7 +173,7 @@ class _Packer:
                 break
             data = self._read(piece.segment, piece.segment_position + taken, step)
             if len(data) != step:
-                raise Damaged(f"staging gave {len(data)} bytes of inode {piece.ino}, not {step}")
+                raise Damaged(f"there were {len(data)} bytes of inode {piece.ino} to seal, not {step}")
             digest.update(data)
             self._add(data)
             taken += step

@@ -35,7 +35,7 @@ from discordfs.codec import (
 )
 from discordfs.errors import Damaged, FormatError
 from discordfs.keys import VolumeKeys, derive
-from discordfs.model import BLOCK_SIZE
+from discordfs.model import BLOCK_SIZE, Kind
 
 KEYS = VolumeKeys(bytes(32))
 OTHER_KEYS = VolumeKeys(bytes(31) + b"\1")
@@ -85,8 +85,9 @@ def test_every_byte_of_a_block_counts(plain: bytes) -> None:
         ChunkCipher(KEYS, VOLUME, b"w" * 16),
         ChunkCipher(KEYS, b"w" * 16, UID),
         ChunkCipher(OTHER_KEYS, VOLUME, UID),
+        ChunkCipher(KEYS, VOLUME, UID, Kind.RECORD),
     ],
-    ids=["other chunk", "other volume", "other key"],
+    ids=["other chunk", "other volume", "other key", "the log's key"],
 )
 def test_a_block_of_somewhere_else_is_damage(other: ChunkCipher) -> None:
     with pytest.raises(Damaged):
@@ -237,9 +238,32 @@ def test_a_footer_that_contradicts_itself_is_damage_even_when_sealed() -> None:
             open_footer(KEYS, parse_trailer(trailer), sealed)
 
 
+LOG = [Kind.RECORD, Kind.SNAPSHOT, Kind.PART]
+
+
+@pytest.mark.parametrize("kind", LOG)
+def test_a_footer_of_the_log_opens_as_its_kind_and_no_other(kind: Kind) -> None:
+    """Else a part could be passed off as a record, or files' data as entries."""
+    footer = replace(_footer(FooterPiece(0, 0, 4096, 1, bytes(16), b"")), kind=kind)
+    sealed, packed = _split(seal_footer(KEYS, footer))
+    trailer = parse_trailer(packed)
+    assert trailer.kind is kind
+    assert open_footer(KEYS, trailer, sealed) == footer
+    for other in set(Kind) - {kind}:
+        with pytest.raises(Damaged):
+            open_footer(KEYS, parse_trailer(pack_trailer(replace(trailer, kind=other))), sealed)
+
+
+def test_a_chunk_of_the_log_has_one_piece_that_is_no_files() -> None:
+    for footer in (SMALL, _footer(FooterPiece(2, 0, 4096, 1, bytes(16), b"name"))):
+        sealed, trailer = _split(seal_footer(KEYS, replace(footer, kind=Kind.RECORD)))
+        with pytest.raises(Damaged):
+            open_footer(KEYS, parse_trailer(trailer), sealed)
+
+
 def test_a_newer_version_is_told_from_damage() -> None:
     body = bytearray(pack_trailer(Trailer(VOLUME, UID, 1, 100, 1000))[:-4])
-    for at, value in ((8, 2), (10, 2), (11, 1), (56, 1)):
+    for at, value in ((8, 2), (10, 5), (11, 1), (56, 1)):
         changed = bytes(body[:at]) + bytes([value]) + bytes(body[at + 1 :])
         with pytest.raises(FormatError):
             parse_trailer(changed + struct.pack("<I", zlib.crc32(changed)))

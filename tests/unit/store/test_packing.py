@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from discordfs.chunks import packing
 from discordfs.codec import MAX_PIECES, MAX_PLAIN, ChunkCipher, block_offsets, piece_hash, plain_length
 from discordfs.errors import ConfigError, Damaged
-from discordfs.model import CHUNK_SIZE, Piece, SealedChunk
+from discordfs.model import CHUNK_SIZE, Kind, Piece, SealedChunk
 from tests.unit.store.conftest import KEYS, VOLUME, Desk
 
 MIB = 1024**2
@@ -42,7 +42,7 @@ def pack(pieces: Iterable[Piece], read: packing.ReadStaging, folder: Path) -> Se
 
 def plaintext(sealed: SealedChunk) -> bytes:
     stored = sealed.path.read_bytes()
-    cipher, places = ChunkCipher(KEYS, VOLUME, sealed.uid), block_offsets(sealed.blocks)
+    cipher, places = ChunkCipher(KEYS, VOLUME, sealed.uid, sealed.kind), block_offsets(sealed.blocks)
     return b"".join(
         cipher.open_block(n, stored[places[n] : places[n + 1]], plain_length(sealed.plain_size, n))
         for n in range(len(places) - 1)
@@ -188,6 +188,45 @@ def test_a_chunk_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         pack([piece], Staging(b"x"), tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- chunks of the log ---------------------------------------------------------------------------------
+
+
+def test_entries_of_any_length_go_into_chunks_one_after_the_other(desk: Desk, noise: bytes) -> None:
+    body, kinds, start = desk.folder / "body", [Kind.PART, Kind.SNAPSHOT], 0
+    body.write_bytes(noise * 7 + bytes(10**6))
+    for kind in kinds:
+        sealed = desk.chunks.seal_log(body, start, kind, 11, desk.folder)
+        (piece,) = sealed.pieces
+        assert (piece.ino, piece.offset, piece.seq, piece.name, sealed.kind) == (0, start, 11, b"", kind)
+        assert sealed.stored_size <= CHUNK_SIZE
+        assert plaintext(sealed) == body.read_bytes()[start : start + piece.length]
+        again = desk.chunks.reopen(sealed.path)
+        assert again == replace(sealed, pieces=(replace(piece, segment_position=0),))
+        start += piece.length
+    assert start == body.stat().st_size
+    with pytest.raises(ValueError):
+        desk.chunks.seal_log(body, start, Kind.RECORD, 11, desk.folder)
+
+
+def test_what_compresses_well_is_still_bounded_in_memory(desk: Desk) -> None:
+    body = desk.folder / "body"
+    with body.open("wb") as file:
+        file.truncate(MAX_PLAIN + 1)
+    assert desk.chunks.seal_log(body, 0, Kind.PART, 1, desk.folder).plain_size == MAX_PLAIN
+
+
+def test_the_log_and_files_data_are_not_sealed_as_one_another(desk: Desk, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"entries")
+    with pytest.raises(ValueError):
+        desk.chunks.seal_log(body, 0, Kind.DATA, 1, tmp_path)
+    one, two = Piece(0, 0, 5, 1, b"", 0, 0), Piece(7, 0, 5, 1, b"", 0, 0)
+    for pieces in ([two], [one, one], [one, two]):
+        with pytest.raises(ValueError):
+            packing.pack(pieces, Staging(b"x" * 100), tmp_path, KEYS, VOLUME, bytes(16), Kind.RECORD)
+    assert list(tmp_path.iterdir()) == [body]
 
 
 def test_a_sealed_file_that_is_not_whole_is_not_reopened(noise: bytes, tmp_path: Path) -> None:
