@@ -44,6 +44,7 @@ class Database:
         self._ballast = path.with_name(path.name + "-ballast")
         self._load_ballast()
         self._commits = 0
+        self._enough_wal = _LARGEST_WAL
         self._sync_staging: Callable[[], None] = lambda: None
 
     @contextmanager
@@ -65,7 +66,7 @@ class Database:
                     raise NoSpace(f"the disk of {self.path} is full") from error
                 raise
             self._commits += 1
-            if self._commits % _COMMITS_BETWEEN_LOOKS == 0 and self._wal_bytes() > _LARGEST_WAL:
+            if self._commits % _COMMITS_BETWEEN_LOOKS == 0 and self._wal_bytes() > self._enough_wal:
                 self._try_checkpoint()
 
     def freeing(self, change: Callable[[], T]) -> T:
@@ -134,11 +135,22 @@ class Database:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def checkpoint(self) -> None:
-        """Moves the WAL into the database. Raises sqlite3.Error, OSError; nothing is lost then."""
+        """Moves the WAL into the database. A frozen view keeps some of it where it is: that goes later.
+        Raises sqlite3.Error, OSError; nothing is lost then."""
         with self._lock:
             self._sync_staging()
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_busy = self._empty_wal()
+            self._enough_wal = (self._wal_bytes() if is_busy else 0) + _LARGEST_WAL
             self._load_ballast()
+
+    def _empty_wal(self) -> bool:
+        """As far as frozen views let it, without waiting for them; whether they were in the way."""
+        (patience_ms,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
 
     def _try_checkpoint(self) -> None:
         """Ours to do now and then; what was committed stands all the same where it fails."""
@@ -146,6 +158,29 @@ class Database:
             self.checkpoint()
         except (sqlite3.Error, OSError) as error:
             log.warning("the WAL of %s cannot be moved into it for now: %s", self.path, error)
+
+    def freeze(self, change: Callable[[sqlite3.Connection], T]) -> tuple[T, sqlite3.Connection]:
+        """Runs `change` in a transaction, and gives beside its result a connection that goes on seeing the
+        index exactly as that transaction left it, whatever is committed later. Whoever calls closes it,
+        soon: until then the WAL cannot be emptied. It reads only, for one thread at a time. Raises what
+        `transaction` raises, and then nothing has changed."""
+        view = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+        )
+        try:
+            view.execute("SELECT 1 FROM counters LIMIT 1").fetchall()
+            with self._lock:
+                with self.transaction() as connection:
+                    result = change(connection)
+                view.execute("BEGIN")
+                view.execute("SELECT 1 FROM counters LIMIT 1").fetchall()
+        except BaseException:
+            view.close()
+            raise
+        return result, view
 
     def _wal_bytes(self) -> int:
         wal = self.path.with_name(self.path.name + "-wal")
