@@ -1,7 +1,7 @@
 """The door for chunks: sealed from staging, posted as messages, found again, read by blocks, deleted.
 
 chunks/packing.py seals, chunks/layout.py lays out and recognises, chunks/fetching.py reads through the
-cache. What a chunk looks like stands in docs/FORMAT.md.
+cache, chunks/whole.py past it. What a chunk looks like stands in docs/FORMAT.md.
 
 Limits: model.CHUNK_SIZE bytes a chunk; waits end after the two timeouts. Prefetching drops what is too much.
 Threading: any thread but the loop's; everything that asks Discord blocks its thread. No locks here.
@@ -17,19 +17,12 @@ from typing import Any, TypeVar
 from discordfs.cache import BlockCache
 from discordfs.chunks import layout, packing
 from discordfs.chunks.fetching import BlockFetcher
-from discordfs.codec import TRAILER_SIZE, UID_SIZE, Footer, Trailer, block_offsets, parse_trailer
-from discordfs.errors import (
-    Damaged,
-    DiscordfsError,
-    MissingError,
-    OutcomeUnknown,
-    TimedOut,
-    TooLarge,
-    Unavailable,
-)
+from discordfs.chunks.whole import WholeReader
+from discordfs.codec import UID_SIZE, Footer, block_offsets
+from discordfs.errors import Damaged, DiscordfsError, OutcomeUnknown, TimedOut, TooLarge, Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.model import BLOCK_SIZE, ChunkRef, Kind, Piece, RandomBytes, SealedChunk
-from discordfs.remote.base import Attachment, Message, MessageStore, snowflake_at
+from discordfs.remote.base import Message, MessageStore, snowflake_at
 from discordfs.remote.loop import Loop
 
 T = TypeVar("T")
@@ -39,7 +32,6 @@ _POSTS = 2  # with other nonces, when an answer shows other names or sizes than 
 _LAYOUTS = 12  # that a chunk is given while 413 teaches limits
 _SLACK_NS = 120 * 10**9  # this clock may be ahead of Discord's by so much
 _PAGE = 100  # messages in a page of a listing
-_TAIL = 64 * 1024  # bytes of a chunk's end that are fetched at first for its footer
 
 
 def _never() -> bool:
@@ -65,6 +57,7 @@ class ChunkStore:
         self._keys, self._volume, self._random_bytes = keys, volume, random_bytes
         self._read_timeout, self._post_timeout = read_timeout, post_timeout
         self._fetcher = BlockFetcher(store, loop, cache, keys, volume, read_timeout)
+        self._whole = WholeReader(store, loop, keys, volume, read_timeout)
 
     # --- sealing --------------------------------------------------------------------------------------
 
@@ -98,15 +91,23 @@ class ChunkStore:
     # --- posting --------------------------------------------------------------------------------------
 
     def post(self, sealed: SealedChunk, channel: int) -> ChunkRef:
-        """Posts it as one message and checks the names and sizes that come back.
+        """Posts it as one message and checks the names and sizes that come back. As `post_all`."""
+        return self.post_all([sealed], channel)[0]
 
-        May be repeated: the bytes and the nonce are the same. After a 413 it is laid out anew by the limits
-        that were learned. Raises OutcomeUnknown (ask `find`), TooLarge (no layout fits), Damaged (twice
-        another message came back than was sent), and Discord's other answers."""
-        tried: list[int] = []
+    def post_all(self, sealed: Sequence[SealedChunk], channel: int) -> list[ChunkRef]:
+        """Posts chunks together as one message, checks the names and sizes that come back for each, and
+        says where each lies. Text and nonce are the first one's.
+
+        May be repeated: the bytes and the nonce are the same. After a 413 they are laid out anew by the
+        limits that were learned. Raises OutcomeUnknown (ask `find_all`), TooLarge (no layout fits),
+        Damaged (twice another message came back than was sent), and Discord's other answers; ValueError for
+        no chunks."""
+        if not sealed:
+            raise ValueError("a message needs at least one chunk")
+        tried: list[list[int]] = []
         for _ in range(_LAYOUTS):
             limits = self._ask(self._store.limits(channel), self._read_timeout)
-            sizes = layout.cut(sealed.blocks, sealed.stored_size, limits)
+            sizes = layout.cut_all(sealed, limits)
             if sizes == tried:
                 break
             try:
@@ -114,18 +115,26 @@ class ChunkStore:
             except TooLarge as error:
                 _log.info("channel %d takes less than was thought: %s", channel, error)
                 tried = sizes
-        raise TooLarge(f"channel {channel} refuses chunk {sealed.uid.hex()} in every layout tried")
+        raise TooLarge(f"channel {channel} refuses chunk {sealed[0].uid.hex()} in every layout tried")
 
     def find(self, sealed: SealedChunk, channel: int, since_ns: int) -> ChunkRef | None:
-        """Where the chunk landed, if a post since that time (epoch ns) did: by its names and sizes, whole
-        only, the oldest if several. None may also mean that the listing lags behind."""
+        """Where the chunk landed, if a post since that time did. As `find_all`."""
+        found = self.find_all([sealed], channel, since_ns)
+        return found[0] if found is not None else None
+
+    def find_all(self, sealed: Sequence[SealedChunk], channel: int, since_ns: int) -> list[ChunkRef] | None:
+        """Where chunks posted together landed, if a post since that time did: by their names and sizes, all
+        of them whole in one message, the oldest if several. None may also mean that the listing lags behind.
+
+        `since_ns` is Discord's time (`now_ns` just before the first attempt): the local clock may be wrong by
+        hours, and what Discord stamped earlier is not looked at, but for two minutes."""
         after = snowflake_at(since_ns - _SLACK_NS)
         while True:
             page = self._ask(self._store.list(channel, after=after, limit=_PAGE), self._read_timeout)
             for message in reversed(page):
-                chunk = layout.recognise(message, sealed)
-                if chunk is not None:
-                    return chunk
+                chunks = layout.recognise_all(message, sealed)
+                if chunks is not None:
+                    return chunks
             if len(page) < _PAGE:
                 return None
             after = max(message.id for message in page)
@@ -136,17 +145,22 @@ class ChunkStore:
         offsets = block_offsets(sealed.blocks)
         self._cache.adopt(sealed.uid, sealed.path, len(offsets) - 1, offsets[-1])
 
-    def _post_checked(self, sealed: SealedChunk, channel: int, sizes: Sequence[int]) -> ChunkRef:
-        files = layout.upload_files(sealed, sizes)
-        text = layout.message_text(self._volume, sealed.uid)
+    def _post_checked(
+        self, sealed: Sequence[SealedChunk], channel: int, sizes: Sequence[Sequence[int]]
+    ) -> list[ChunkRef]:
+        first = sealed[0]
+        files = [
+            file for it, parts in zip(sealed, sizes, strict=True) for file in layout.upload_files(it, parts)
+        ]
+        text = layout.message_text(self._volume, first.uid, first.kind)
         for attempt in range(_POSTS):
-            nonce = layout.nonce(sealed.uid, attempt)
+            nonce = layout.nonce(first.uid, attempt)
             message = self._post(self._store.post(channel, text, files, nonce))
-            chunk = layout.recognise(message, sealed)
-            if chunk is not None:
-                return chunk
+            chunks = layout.recognise_all(message, sealed)
+            if chunks is not None:
+                return chunks
             _log.warning("message %d is not the chunk that was posted", message.id)
-        raise Damaged(f"message {message.id} does not hold chunk {sealed.uid.hex()} as it was sent")
+        raise Damaged(f"message {message.id} does not hold chunk {first.uid.hex()} as it was sent")
 
     def _post(self, posting: Coroutine[Any, Any, Message]) -> Message:
         try:
@@ -198,17 +212,29 @@ class ChunkStore:
 
     # --- recovery and the rest -------------------------------------------------------------------------
 
-    def read_footer(self, message: Message) -> Footer:
-        """The footer of the chunk in a message, by the message alone; not cached.
+    def read_footer(self, message: Message, uid: bytes | None = None) -> Footer:
+        """The footer of a chunk in a message, by the message alone: the chunk of this uid, or the only one
+        of data; not cached.
 
-        Raises MissingError (no whole chunk in it), Damaged, FormatError, ConfigError (another volume's),
+        Raises MissingError (not in it, or not whole), Damaged, FormatError, ConfigError (another volume's),
         and Discord's answers."""
-        return self._read_end(message)[0]
+        held = layout.choose(message, uid)
+        return self._whole.end(message.channel, message.id, held).footer
 
-    def locate(self, message: Message) -> ChunkRef:
-        """The chunk in a message, by the message alone, ready to be read. Raises as `read_footer`."""
-        footer, trailer = self._read_end(message)
-        return layout.locate(message, footer, trailer.stored_size)
+    def locate(self, message: Message, uid: bytes | None = None) -> ChunkRef:
+        """That chunk as it lies in the message, ready to be read. As `read_footer`."""
+        held = layout.choose(message, uid)
+        end = self._whole.end(message.channel, message.id, held)
+        return layout.locate(message, held, end.footer, end.trailer.stored_size)
+
+    def read_log(self, message: Message, uid: bytes) -> bytes:
+        """The whole plaintext of a record, snapshot or part in a message, verified to the last block; not
+        cached. One Range request for each attachment, or for each 4 MiB of one. Holds the chunk and its
+        plaintext in memory.
+
+        Raises MissingError (not in it, not whole, or files' data), Damaged (twice not what was sealed),
+        FormatError, ConfigError (another volume's), RemoteGone, Unavailable, and Discord's other answers."""
+        return self._whole.read_log(message, layout.choose(message, uid))
 
     def delete(self, channel: int, messages: Sequence[int]) -> None:
         """Deletes messages; one that is gone already is no error. What may be deleted is gc's business."""
@@ -218,26 +244,6 @@ class ChunkStore:
     def close(self) -> None:
         """Ends the workers. Store, loop and cache are the caller's; call it before the loop stops."""
         self._fetcher.close()
-
-    def _read_end(self, message: Message) -> tuple[Footer, Trailer]:
-        found = layout.parts_of(message)
-        if found is None:
-            raise MissingError(f"message {message.id} in channel {message.channel} holds no whole chunk")
-        uid, attachments = found
-        tail = self._read_tail(message, attachments[-1], _TAIL)
-        trailer = parse_trailer(tail[-TRAILER_SIZE:])
-        if trailer.uid != uid or trailer.stored_size != sum(it.size for it in attachments):
-            raise Damaged(f"message {message.id} does not hold what its attachments' names say")
-        if trailer.footer_size + TRAILER_SIZE > len(tail):
-            tail = self._read_tail(message, attachments[-1], trailer.footer_size + TRAILER_SIZE)
-        sealed = memoryview(tail)[-TRAILER_SIZE - trailer.footer_size : -TRAILER_SIZE]
-        return packing.checked_footer(self._keys, self._volume, trailer, sealed), trailer
-
-    def _read_tail(self, message: Message, attachment: Attachment, length: int) -> bytes:
-        length = min(length, attachment.size)
-        start = attachment.size - length
-        reading = self._store.read(message.channel, message.id, attachment.id, start, length)
-        return self._ask(reading, self._read_timeout)
 
     def _ask(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         try:

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import accumulate
 
 from cachetools import LRUCache
 
 from discordfs.cache import BlockCache, BlockKey, Flight
-from discordfs.codec import ChunkCipher, block_count, block_offsets, plain_length
+from discordfs.chunks.view import View, view_of
 from discordfs.errors import Damaged, DiscordfsError, Interrupted, Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.model import ChunkRef
@@ -43,46 +41,10 @@ Cancelled = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """A chunk made ready for reading. `offsets` are of its blocks, `ends` of its attachments, both in the
-    chunk as posted."""
-
-    chunk: ChunkRef
-    cipher: ChunkCipher
-    offsets: Sequence[int]
-    ends: Sequence[int]
-
-    def attachment(self, number: int) -> int:
-        """Which attachment holds the block. Damaged when it is none, or not the whole block."""
-        index = bisect_right(self.ends, self.offsets[number])
-        if index >= len(self.ends) or self.offsets[number + 1] > self.ends[index]:
-            raise Damaged(f"chunk {self.chunk.uid.hex()} has no attachment with block {number}")
-        return index
-
-    def length(self, number: int) -> int:
-        return self.offsets[number + 1] - self.offsets[number]
-
-    def runs(self, numbers: Iterable[int], longest: int) -> list[range]:
-        """Ascending block numbers as runs of neighbours within one attachment."""
-        runs: list[range] = []
-        for number in numbers:
-            last = runs[-1] if runs else range(0)
-            joins = last and last.stop == number and len(last) < longest
-            if joins and self.attachment(last.start) == self.attachment(number):
-                runs[-1] = range(last.start, number + 1)
-            else:
-                runs.append(range(number, number + 1))
-        return runs
-
-    def open(self, number: int, sealed: bytes | memoryview) -> bytes:
-        return self.cipher.open_block(number, sealed, plain_length(self.chunk.plain_size, number))
-
-
-@dataclass(frozen=True, slots=True)
 class _Claim:
     """Blocks of a chunk that are ours to bring, each with the flight that others wait for."""
 
-    view: _View
+    view: View
     flights: dict[int, Flight]
 
     def key(self, number: int) -> BlockKey:
@@ -104,7 +66,7 @@ class BlockFetcher:
         self._store, self._loop, self._cache = store, loop, cache
         self._keys, self._volume = keys, volume
         self._read_timeout = read_timeout
-        self._views: LRUCache[tuple[bytes, int], _View] = LRUCache(_VIEWS)
+        self._views: LRUCache[tuple[bytes, int], View] = LRUCache(_VIEWS)
         self._views_guard = threading.Lock()
         self._room = threading.Semaphore(PREFETCH_BLOCKS)
         self._openers = ThreadPoolExecutor(_OPENERS, thread_name_prefix="discordfs-open")
@@ -206,7 +168,7 @@ class BlockFetcher:
                 self._cache.land(key, claim.flights[number], block)
         return missing
 
-    def _open_kept(self, view: _View, number: int, sealed: memoryview) -> bytes | None:
+    def _open_kept(self, view: View, number: int, sealed: memoryview) -> bytes | None:
         key = (view.chunk.uid, number)
         try:
             block = view.open(number, sealed)
@@ -219,11 +181,8 @@ class BlockFetcher:
 
     def _request(self, claim: _Claim, run: range, attempt: int) -> None:
         view, chunk = claim.view, claim.view.chunk
-        index = view.attachment(run.start)
-        begin = view.ends[index - 1] if index else 0
-        start, end = view.offsets[run.start], view.offsets[run.stop]
-        attachment = chunk.attachments[index].id
-        reading = self._store.read(chunk.channel, chunk.message, attachment, start - begin, end - start)
+        span = view.span(run)
+        reading = self._store.read(chunk.channel, chunk.message, span.attachment, span.start, span.length)
         future = self._loop.submit(reading)
         future.add_done_callback(
             lambda done: self._hand_over(self._openers, claim, run, self._arrived, claim, run, done, attempt)
@@ -283,7 +242,7 @@ class BlockFetcher:
         self._cache.land(claim.key(number), claim.flights[number], block)
         return True
 
-    def _keep(self, view: _View, run: range, part: range, data: memoryview) -> None:
+    def _keep(self, view: View, run: range, part: range, data: memoryview) -> None:
         """Into the disk cache, behind the readers' backs; dropped when the disk does not keep up."""
         taken = sum(self._unwritten.acquire(blocking=False) for _ in part)
         if taken < len(part):
@@ -311,19 +270,12 @@ class BlockFetcher:
 
     # --- chunks made ready ------------------------------------------------------------------------------
 
-    def _view(self, chunk: ChunkRef) -> _View:
+    def _view(self, chunk: ChunkRef) -> View:
         key = (chunk.uid, chunk.message)
         with self._views_guard:
             view = self._views.get(key)
         if view is None:
-            view = self._make_view(chunk)
+            view = view_of(chunk, self._keys, self._volume)
             with self._views_guard:
                 self._views[key] = view
         return view
-
-    def _make_view(self, chunk: ChunkRef) -> _View:
-        offsets = block_offsets(chunk.blocks)
-        if len(offsets) - 1 != block_count(chunk.plain_size):
-            raise Damaged(f"chunk {chunk.uid.hex()} has another number of blocks than its size says")
-        ends = list(accumulate(attachment.size for attachment in chunk.attachments))
-        return _View(chunk, ChunkCipher(self._keys, self._volume, chunk.uid), offsets, ends)

@@ -1,10 +1,11 @@
-"""What the store's tests share: a loop, a memory store, a volume, and ways to seal bytes into chunks."""
+"""What the store's tests share: a loop, memory stores, a volume, and ways to seal bytes into chunks."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from discordfs.cache import RAM_BYTES, BlockCache
 from discordfs.chunkstore import ChunkStore
 from discordfs.keys import VolumeKeys
-from discordfs.model import ChunkRef, Piece, SealedChunk
+from discordfs.model import ChunkRef, Kind, Piece, SealedChunk
+from discordfs.remote.base import Message, UploadFile
 from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
 
@@ -44,11 +46,51 @@ class Desk:
         piece = Piece(7, 0, len(data), 3, b"file", 0, 0)
         return self.chunks.seal([piece], self.staging, self.folder)
 
+    def seal_log(self, entries: bytes, kind: Kind = Kind.RECORD) -> SealedChunk:
+        body = self.folder / "entries"
+        body.write_bytes(entries)
+        return self.chunks.seal_log(body, 0, kind, 9, self.folder)
+
     def post(self, data: bytes) -> ChunkRef:
         return self.chunks.post(self.seal(data), CHANNEL)
 
     def requests(self, route: str = "GET cdn") -> int:
         return self.remote.traffic().requests.get(route, 0)
+
+
+class Troubled(MemoryStore):
+    """A memory store whose answers can be held back or changed on their way."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__([CHANNEL], **settings)
+        self.reads: list[tuple[int, int]] = []
+        self.spoil: Callable[[bytes], bytes] = bytes
+        self.spoiled = 0
+        self.alter: Callable[[Message], Message] = lambda message: message
+        self.hold: Coroutine[Any, Any, None] | None = None
+        self.asked = threading.Event()
+
+    async def read(self, channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
+        self.reads.append((start, length))
+        self.asked.set()
+        data = await super().read(channel, message, attachment, start, length)
+        if self.hold is not None:
+            await self.hold
+        if self.spoiled:
+            self.spoiled -= 1
+            return self.spoil(data)
+        return data
+
+    async def post(self, channel: int, content: str, files: Sequence[UploadFile], nonce: str) -> Message:
+        return self.alter(await super().post(channel, content, files, nonce))
+
+
+def flip(data: bytes) -> bytes:
+    return data[:100] + bytes([data[100] ^ 1]) + data[101:]
+
+
+def message_of(desk: Desk, chunk: ChunkRef) -> Message:
+    return desk.loop.call(desk.remote.fetch(CHANNEL, chunk.message), 5)
 
 
 MakeDesk = Callable[..., Desk]
@@ -65,6 +107,7 @@ def make_desk(tmp_path: Path) -> Iterator[MakeDesk]:
             ram_bytes: int = RAM_BYTES,
             disk_bytes: int = 0,
             random_bytes: Callable[[int], bytes] = os.urandom,
+            volume: bytes = VOLUME,
             **timeouts: float,
         ) -> Desk:
             remote = remote if remote is not None else MemoryStore([CHANNEL])
@@ -74,7 +117,7 @@ def make_desk(tmp_path: Path) -> Iterator[MakeDesk]:
                 loop=loop,
                 cache=cache,
                 keys=KEYS,
-                volume=VOLUME,
+                volume=volume,
                 random_bytes=random_bytes,
                 **timeouts,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,48 +25,12 @@ from discordfs.errors import (
     TooLarge,
     Unavailable,
 )
-from discordfs.model import BLOCK_SIZE, ChunkRef, Limits
+from discordfs.model import BLOCK_SIZE, Limits
 from discordfs.remote.base import Attachment, Message, UploadFile, snowflake_ns
-from discordfs.remote.memory import MemoryStore
-from tests.unit.store.conftest import CHANNEL, KEYS, VOLUME, Desk, MakeDesk
+from tests.unit.store.conftest import CHANNEL, KEYS, VOLUME, Desk, MakeDesk, Troubled, flip, message_of
 
 MIB = 1024**2
 BOTH = {"ram_bytes": 0, "disk_bytes": 10**9}
-
-
-class Troubled(MemoryStore):
-    """A memory store whose answers can be held back or changed on their way."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__([CHANNEL], **settings)
-        self.reads: list[tuple[int, int]] = []
-        self.spoil: Callable[[bytes], bytes] = bytes
-        self.spoiled = 0
-        self.alter: Callable[[Message], Message] = lambda message: message
-        self.hold: Coroutine[Any, Any, None] | None = None
-        self.asked = threading.Event()
-
-    async def read(self, channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
-        self.reads.append((start, length))
-        self.asked.set()
-        data = await super().read(channel, message, attachment, start, length)
-        if self.hold is not None:
-            await self.hold
-        if self.spoiled:
-            self.spoiled -= 1
-            return self.spoil(data)
-        return data
-
-    async def post(self, channel: int, content: str, files: Sequence[UploadFile], nonce: str) -> Message:
-        return self.alter(await super().post(channel, content, files, nonce))
-
-
-def flip(data: bytes) -> bytes:
-    return data[:100] + bytes([data[100] ^ 1]) + data[101:]
-
-
-def message_of(desk: Desk, chunk: ChunkRef) -> Message:
-    return desk.loop.call(desk.remote.fetch(CHANNEL, chunk.message), 5)
 
 
 # --- there and back -------------------------------------------------------------------------------
