@@ -10,7 +10,7 @@ Threading: any thread but the loop's; everything that asks Discord blocks its th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from discordfs.codec import UID_SIZE, Footer, block_offsets
 from discordfs.errors import Damaged, DiscordfsError, OutcomeUnknown, TimedOut, TooLarge, Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.model import BLOCK_SIZE, ChunkRef, Kind, Piece, RandomBytes, SealedChunk
-from discordfs.remote.base import Message, MessageStore, snowflake_at
+from discordfs.remote.base import Hint, Message, MessageStore, snowflake_at
 from discordfs.remote.loop import Loop
 
 T = TypeVar("T")
@@ -128,16 +128,11 @@ class ChunkStore:
 
         `since_ns` is Discord's time (`now_ns` just before the first attempt): the local clock may be wrong by
         hours, and what Discord stamped earlier is not looked at, but for two minutes."""
-        after = snowflake_at(since_ns - _SLACK_NS)
-        while True:
-            page = self._ask(self._store.list(channel, after=after, limit=_PAGE), self._read_timeout)
-            for message in reversed(page):
-                chunks = layout.recognise_all(message, sealed)
-                if chunks is not None:
-                    return chunks
-            if len(page) < _PAGE:
-                return None
-            after = max(message.id for message in page)
+        for message in self._newer(channel, snowflake_at(since_ns - _SLACK_NS)):
+            chunks = layout.recognise_all(message, sealed)
+            if chunks is not None:
+                return chunks
+        return None
 
     def seed(self, sealed: SealedChunk) -> None:
         """Puts the blocks of a sealed file into the disk cache (by a link where it can be), so that reading
@@ -209,6 +204,48 @@ class ChunkStore:
             self._fetcher.prefetch(chunk, position // BLOCK_SIZE, (position + length - 1) // BLOCK_SIZE)
         except DiscordfsError as error:
             _log.debug("prefetching chunk %s: %s", chunk.uid.hex(), error)
+
+    # --- what is in a channel ---------------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Discord's time (epoch ns) as its answers tell it: comparable with `snowflake_ns` of a message to a
+        second or so. The local clock before the first answer."""
+        return self._store.now_ns()
+
+    def list_after(self, channel: int, after: int) -> list[Message]:
+        """Every message with an id above `after` that the listing shows by now, oldest first; all pages, at
+        once. Raises RemoteGone (no such channel), Unavailable, and Discord's other answers."""
+        return [*self._newer(channel, after)]
+
+    def pages(self, channel: int) -> Iterator[list[Message]]:
+        """All messages of a channel, newest first, a page of at most 100 at a time, each asked for when it
+        is wanted. Raises as `list_after`."""
+        before: int | None = None
+        while True:
+            page = self._ask(self._store.list(channel, before=before, limit=_PAGE), self._read_timeout)
+            if page:
+                yield page
+            if len(page) < _PAGE:
+                return
+            before = page[-1].id
+
+    def message(self, channel: int, message: int) -> Message:
+        """One message. Raises RemoteGone when there is none, Unavailable, and Discord's other answers."""
+        return self._ask(self._store.fetch(channel, message), self._read_timeout)
+
+    def watch(self, channels: Sequence[int], callback: Callable[[Hint], None]) -> Callable[[], None]:
+        """Calls back, on the loop's thread, when something happens in the channels; what is returned ends
+        it. Hints only: a listing decides. The callback must not block nor call the chunk store."""
+        return self._store.watch(channels, callback)
+
+    def _newer(self, channel: int, after: int) -> Iterator[Message]:
+        """Oldest first, page by page."""
+        while True:
+            page = self._ask(self._store.list(channel, after=after, limit=_PAGE), self._read_timeout)
+            yield from reversed(page)
+            if len(page) < _PAGE:
+                return
+            after = page[0].id
 
     # --- recovery and the rest -------------------------------------------------------------------------
 

@@ -111,6 +111,10 @@ class MessageStore(Protocol):
         """Calls back, on the loop's thread, as hints come in; returns what ends it. After a disconnect a
         "resync" hint says that some may have been missed. Callable from any thread."""
 
+    def now_ns(self) -> int:
+        """Discord's time (epoch ns) as its answers tell it, to a second or so; the local clock before the
+        first answer. May step back by as much. Callable from any thread."""
+
     def traffic(self) -> Traffic:
         """Counts since the store was made. Callable from any thread."""
 

@@ -8,7 +8,7 @@ times. All of its methods go through `request`, so nothing of discord.py fights 
 
 Neither `Route.BASE` nor `DEFAULT_GATEWAY` is touched: our `request` takes the path of a route alone, and
 our `ws_connect` asks the API where its gateway is. So several clients in one process can talk to different
-servers. Limits: one shard. Threading: the loop's thread, except `traffic`.
+servers. Limits: one shard. Threading: the loop's thread, except `traffic` and `now_ns`.
 """
 
 from __future__ import annotations
@@ -198,6 +198,9 @@ class DiscordRemote:
                 self._watchers.remove(entry)
 
         return end
+
+    def now_ns(self) -> int:
+        return self._server_time.now_ns()
 
     def traffic(self) -> Traffic:
         return self._counter.snapshot()

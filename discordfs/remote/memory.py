@@ -1,7 +1,7 @@
 """A MessageStore in a dict: a real implementation of the contract, for tests and benchmarks without HTTP.
 
 Besides the contract it can be told to let listings lag behind posts, as Discord's do. Nothing is durable.
-Threading: the loop's thread; `traffic`, `delete_quietly` and `replace_bytes` may be called from any.
+Threading: the loop's thread; `traffic`, `now_ns`, `delete_quietly` and `replace_bytes`: any.
 """
 
 from __future__ import annotations
@@ -125,6 +125,9 @@ class MemoryStore:
                 self._watchers.remove(entry)
 
         return end
+
+    def now_ns(self) -> int:
+        return self._clock()
 
     def traffic(self) -> Traffic:
         return self._counter.snapshot()

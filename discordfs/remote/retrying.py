@@ -196,6 +196,9 @@ class RetryingStore:
     def watch(self, channels: Sequence[int], callback: Callable[[Hint], None]) -> Callable[[], None]:
         return self._store.watch(channels, callback)
 
+    def now_ns(self) -> int:
+        return self._store.now_ns()
+
     def traffic(self) -> Traffic:
         return self._store.traffic()
 

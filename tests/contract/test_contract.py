@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from discordfs.errors import BadRequest, Damaged, RemoteGone, TooLarge
-from discordfs.remote.base import Hint, UploadFile
+from discordfs.remote.base import Hint, UploadFile, snowflake_ns
 
 from .harness import Rig
 
@@ -182,6 +182,14 @@ def test_a_watcher_hears_of_posts_and_deletions_until_it_ends(rig: Rig) -> None:
     count = len(heard)
     rig.post(content="unheard")
     assert len(heard) == count
+
+
+def test_the_stores_time_is_that_of_its_messages(rig: Rig) -> None:
+    """Grace before deletion, and where a listing begins to look, are counted in it."""
+    message = rig.post(content="now")
+    assert abs(rig.store.now_ns() - snowflake_ns(message.id)) < 5 * 10**9
+    now = rig.store.now_ns()
+    assert snowflake_ns(rig.post(content="later").id) > now - 2 * 10**9
 
 
 def test_traffic_counts_requests_and_bytes(rig: Rig) -> None:

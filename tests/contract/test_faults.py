@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from discordfs.errors import (
     Unauthorized,
     Unavailable,
 )
+from discordfs.remote.base import snowflake_ns
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.http import Timeouts
 from discordfs.remote.loop import Loop
@@ -265,3 +267,21 @@ def test_others_attachments_without_message_content_are_hidden_not_damaged(
         pytest.raises(Forbidden, match="MESSAGE_CONTENT"),
     ):
         loop.call(store.read(bare.channel, message.id, message.attachments[0].id, 0, 1), CALL_SECONDS)
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_a_wrong_local_clock_does_not_matter_after_the_first_answer(
+    discord: Discord, loop: Loop, tmp_path: Path, hours: int
+) -> None:
+    """Else a post would be looked for on the wrong day, and a second one made."""
+    wrong = hours * 3600 * 10**9
+    with remote(discord, loop, clock=lambda: time.time_ns() + wrong) as store:
+        assert abs(store.now_ns() - time.time_ns() - wrong) < 10**9
+        message = Rig(store, loop, discord.channels[0], tmp_path).post(content="now")
+        assert abs(store.now_ns() - snowflake_ns(message.id)) < 5 * 10**9
+
+
+def test_the_time_is_discords_even_where_discord_is_ahead(discord: Discord, bare: Rig) -> None:
+    discord.control("POST", "/clock", {"advance_s": 90_000})
+    message = bare.post(content="tomorrow")
+    assert abs(bare.store.now_ns() - snowflake_ns(message.id)) < 5 * 10**9
