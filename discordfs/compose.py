@@ -23,7 +23,7 @@ from discordfs.control import Progress
 from discordfs.errors import DiscordfsError, TimedOut
 from discordfs.fs import Drive
 from discordfs.index import Index
-from discordfs.keys import VolumeKeys, read_key_file
+from discordfs.keys import VolumeKeys
 from discordfs.model import Caller, Filesystem, QueueStatus
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.loop import Loop
@@ -100,12 +100,12 @@ def open_drive(
     config: Config,
     settings: Settings,
     account: Account,
+    keys: VolumeKeys,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> OpenDrive:
     """Builds and starts everything; the caller holds the state directory's lock. Nothing is asked of
     Discord but what the queue needs. Raises ConfigError, FormatError, OSError."""
     volume = config.volume
-    keys = VolumeKeys(read_key_file(state.key_file, volume.uid).master)
     with ExitStack() as undo:
         loop = undo.enter_context(Loop("discordfs-loop"))
         remote = DiscordRemote(account.token.reveal(), api=account.api, shared_directory=account.shared)

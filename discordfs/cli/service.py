@@ -23,6 +23,7 @@ from discordfs.compose import Account, OpenDrive, check_token, open_drive
 from discordfs.config import Config, StateDirectory, StateLock, api_of
 from discordfs.control import ControlServer, Progress
 from discordfs.errors import ConfigError, DiscordfsError, RemoteError, TimedOut, Unauthorized
+from discordfs.keys import VolumeKeys, read_key_file
 from discordfs.registry import runtime_dir
 from discordfs.tokens import ScrubbingFormatter, Token, find_token
 
@@ -63,11 +64,13 @@ def serve(request: Request, announce: Callable[[], None]) -> None:
         stack.enter_context(StateLock(request.state))
         config, account = _prepare(request, stack)
         _start_logging(request, account.token)
+        keys = VolumeKeys(read_key_file(request.state.key_file, config.volume.uid).master)
         drive = open_drive(
             request.state,
             config,
             request.options.applied_to(config.settings),
             account,
+            keys,
             operations.interrupted,
         )
         stack.callback(drive.close)
