@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from discordfs.cache import BlockCache
 from discordfs.chunks import layout, packing
 from discordfs.chunks.fetching import BlockFetcher
-from discordfs.chunks.whole import WholeReader
+from discordfs.chunks.whole import Ranges, WholeReader, place_of
 from discordfs.codec import UID_SIZE, Footer, block_offsets
 from discordfs.errors import Damaged, DiscordfsError, OutcomeUnknown, TimedOut, TooLarge, Unavailable
 from discordfs.keys import VolumeKeys
@@ -184,16 +184,20 @@ class ChunkStore:
     def _read_blocks(
         self, chunk: ChunkRef, position: int, length: int, cancelled: Callable[[], bool]
     ) -> bytes | memoryview:
-        if position < 0 or length < 0 or position + length > chunk.plain_size:
-            raise Damaged(f"chunk {chunk.uid.hex()} does not reach {position} + {length}: the index is wrong")
+        _check_range(chunk, position, length)
         if not length:
             return b""
         first, last = position // BLOCK_SIZE, (position + length - 1) // BLOCK_SIZE
-        blocks: list[bytes | memoryview] = [*self._fetcher.blocks(chunk, first, last, cancelled)]
-        begin, end = position - first * BLOCK_SIZE, position + length - last * BLOCK_SIZE
-        blocks[-1] = memoryview(blocks[-1])[:end]
-        blocks[0] = memoryview(blocks[0])[begin:]
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return _sliced(self._fetcher.blocks(chunk, first, last, cancelled), position, length)
+
+    def cached_only_read(self, chunk: ChunkRef, position: int, length: int) -> bytes | None:
+        """The same from RAM and disk cache alone; None unless all of it is there. Never asks Discord,
+        whatever has become of the message. Damaged for what is beyond the chunk."""
+        _check_range(chunk, position, length)
+        if not length:
+            return b""
+        blocks = self._fetcher.kept(chunk, position // BLOCK_SIZE, (position + length - 1) // BLOCK_SIZE)
+        return bytes(_sliced(blocks, position, length)) if blocks is not None else None
 
     def prefetch(self, chunk: ChunkRef, position: int, length: int) -> None:
         """Asks for blocks in the background, from disk or Discord into RAM; drops what is too much at once.
@@ -255,13 +259,12 @@ class ChunkStore:
 
         Raises MissingError (not in it, or not whole), Damaged, FormatError, ConfigError (another volume's),
         and Discord's answers."""
-        held = layout.choose(message, uid)
-        return self._whole.end(message.channel, message.id, held).footer
+        return self._whole.end(place_of(message, layout.choose(message, uid))).footer
 
     def locate(self, message: Message, uid: bytes | None = None) -> ChunkRef:
         """That chunk as it lies in the message, ready to be read. As `read_footer`."""
         held = layout.choose(message, uid)
-        end = self._whole.end(message.channel, message.id, held)
+        end = self._whole.end(place_of(message, held))
         return layout.locate(message, held, end.footer, end.trailer.stored_size)
 
     def read_log(self, message: Message, uid: bytes) -> bytes:
@@ -272,6 +275,25 @@ class ChunkStore:
         Raises MissingError (not in it, not whole, or files' data), Damaged (twice not what was sealed),
         FormatError, ConfigError (another volume's), RemoteGone, Unavailable, and Discord's other answers."""
         return self._whole.read_log(message, layout.choose(message, uid))
+
+    def download(self, chunk: ChunkRef, path: Path) -> Ranges:
+        """The chunk's stored bytes, as sealed, into a local file, on disk when this returns; whole or not at
+        all (the draft has the suffix .tmp). `reopen` takes it, any channel may get it.
+
+        Blocks that were asked for twice and do not open are copied as they are, so that the others can move;
+        returns their ranges (position, length) of the plaintext, in most cases none. Raises Damaged (footer
+        or trailer, or too few bytes), RemoteGone (message or attachment deleted), FormatError, ConfigError,
+        Unavailable, and Discord's other answers; OSError as the disk gives it."""
+        return self._whole.copy(chunk, path)
+
+    def verify(self, chunk: ChunkRef) -> Ranges:
+        """Reads every block from Discord, past the cache, and checks the pieces' hashes: which ranges
+        (position, length) of the plaintext are damaged, asked for twice, or missing; ascending, none touching
+        the next. The whole chunk if its message is gone. Any kind of chunk.
+
+        Damaged when no range is, but the footer, or when the footer is another one than `chunk` says.
+        Raises FormatError, ConfigError (another volume's), Unavailable, and Discord's other answers."""
+        return self._whole.verify(chunk)
 
     def delete(self, channel: int, messages: Sequence[int]) -> None:
         """Deletes messages; one that is gone already is no error. What may be deleted is gc's business."""
@@ -287,3 +309,17 @@ class ChunkStore:
             return self._loop.call(coroutine, timeout)
         except TimedOut as error:
             raise Unavailable(f"Discord gave no answer: {error}") from error
+
+
+def _check_range(chunk: ChunkRef, position: int, length: int) -> None:
+    if position < 0 or length < 0 or position + length > chunk.plain_size:
+        raise Damaged(f"chunk {chunk.uid.hex()} does not reach {position} + {length}: the index is wrong")
+
+
+def _sliced(opened: Sequence[bytes], position: int, length: int) -> bytes | memoryview:
+    """`length` bytes at `position` of the plaintext, out of the blocks that they lie in."""
+    blocks: list[bytes | memoryview] = [*opened]
+    begin = position % BLOCK_SIZE
+    blocks[-1] = memoryview(blocks[-1])[: begin + length - (len(blocks) - 1) * BLOCK_SIZE]
+    blocks[0] = memoryview(blocks[0])[begin:]
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)

@@ -89,6 +89,19 @@ class BlockFetcher:
             for number, block in enumerate(found, first)
         ]
 
+    def kept(self, chunk: ChunkRef, first: int, last: int) -> list[bytes] | None:
+        """Blocks `first` to `last` from RAM and disk alone, opened; None unless all are there."""
+        view = self._view(chunk)
+        found = {n: block for n in range(first, last + 1) if (block := self._cache.get((chunk.uid, n)))}
+        missing = (number for number in range(first, last + 1) if number not in found)
+        for run in view.runs(missing, PREFETCH_RUN):
+            for number, sealed in zip(run, self._cache.load(chunk.uid, run, view.offsets), strict=True):
+                block = self._open_kept(view, number, sealed) if sealed is not None else None
+                if block is None:
+                    return None
+                found[number] = block
+        return [found[number] for number in range(first, last + 1)]
+
     def prefetch(self, chunk: ChunkRef, first: int, last: int) -> None:
         """Asks for blocks that RAM does not hold, as far as there is room for more on their way."""
         view = self._view(chunk)
