@@ -246,7 +246,7 @@ class WholeReader:
         try:
             return _Block(number, sealed, view.open(number, sealed))
         except Damaged:
-            _log.warning("block %d of chunk %s came damaged: once more", number, view.chunk.uid.hex())
+            _log.info("block %d of chunk %s came damaged: once more", number, view.chunk.uid.hex())
             return None
 
     def _open_again(self, view: View, number: int) -> _Block:

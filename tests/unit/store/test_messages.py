@@ -286,6 +286,48 @@ def test_a_record_that_was_cut_is_never_read(desk: Desk, noise: bytes) -> None:
             read(message, sealed.uid)
 
 
+@pytest.mark.expects_log("came damaged: once more")
+@pytest.mark.parametrize("where", [-64, -65, -100, -1])
+def test_a_footer_that_was_cut_is_damage_whatever_it_belongs_to(desk: Desk, noise: bytes, where: int) -> None:
+    """Ten bytes missing before the trailer, or in it; the sizes that Discord tells agree."""
+    for sealed in (desk.seal_log(ENTRIES), desk.seal(noise[:MIB])):
+        data = sealed.path.read_bytes()
+        sealed.path.write_bytes(data[: where - 10] + data[where:])
+        name = str(layout.PartName(sealed.uid, 1, 1, sealed.kind))
+        file = UploadFile(name, sealed.path, 0, len(data) - 10)
+        message = desk.loop.call(desk.remote.post(CHANNEL, "", [file], ""), 5)
+        with pytest.raises(Damaged):
+            desk.chunks.locate(message, sealed.uid)
+        with pytest.raises((Damaged, MissingError)):
+            desk.chunks.read_log(message, sealed.uid)
+        with pytest.raises(Damaged):
+            desk.chunks.reopen(sealed.path)
+
+
+@pytest.mark.expects_log("came damaged: once more")
+def test_data_swapped_between_messages_is_never_read(desk: Desk, noise: bytes) -> None:
+    """Two messages of two attachments each; the second of either goes under the other's name."""
+    one, two = desk.seal(noise), desk.seal(noise[::-1])
+    sizes = [8 * (BLOCK_SIZE + 17), one.stored_size - 8 * (BLOCK_SIZE + 17)]
+    files, others = layout.upload_files(one, sizes), layout.upload_files(two, sizes)
+    end = replace(others[1], name=files[1].name)
+    message = desk.loop.call(desk.remote.post(CHANNEL, "", [files[0], end], ""), 5)
+    with pytest.raises(Damaged):
+        desk.chunks.locate(message)
+    chunk = layout.recognise(message, one)  # names and sizes are as they should be
+    assert chunk is not None
+    assert desk.chunks.read(chunk, 0, 100) == noise[:100]
+    with pytest.raises(Damaged):
+        desk.chunks.read(chunk, 8 * BLOCK_SIZE, 1)
+    assert desk.chunks.verify(chunk) == [(8 * BLOCK_SIZE, 8 * BLOCK_SIZE)]
+    begin = replace(others[0], name=files[0].name)
+    message = desk.loop.call(desk.remote.post(CHANNEL, "", [begin, files[1]], ""), 5)
+    chunk = desk.chunks.locate(message)
+    assert desk.chunks.verify(chunk) == [(0, 8 * BLOCK_SIZE)]
+    with pytest.raises(Damaged):
+        desk.chunks.read(chunk, BLOCK_SIZE, 1)
+
+
 def test_a_record_cut_within_a_block_is_not_whole(desk: Desk, noise: bytes) -> None:
     sealed = desk.seal_log(noise[:MIB])
     files = layout.upload_files(sealed, [1000, sealed.stored_size - 1000])
