@@ -24,6 +24,8 @@ ORDER = (
     "registry",
     "keys",
     "codec",
+    "soundness",
+    "records",
     "remote",
     "diskcache",
     "cache",
