@@ -7,7 +7,9 @@ is in between is for any.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
 from discordfs.model import Caller, Filesystem, QueueStatus
+from discordfs.records import VolumeEntry
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.loop import Loop
 from discordfs.remote.retrying import RetryingStore
@@ -71,7 +74,7 @@ class OpenDrive:
         return {
             "api": self.account.api,
             "volume": self.config.volume.id,
-            "writer": True,
+            "writer": not self.uploader.lost,
             "staged_files": queue.staged_files,
             "staged_bytes": queue.staged_bytes,
             "uploading_bytes": queue.uploading_bytes,
@@ -131,7 +134,8 @@ def open_drive(
             index=index,
             staging=staging,
             chunks=chunks,
-            channels=volume.data_channels,
+            volume=VolumeEntry(volume.name, volume.guild, volume.log_channel, volume.data_channels),
+            holder=f"{getpass.getuser()}@{socket.gethostname()}",
             outbox=state.outbox,
             clock=time.time_ns,
             monotonic=time.monotonic,

@@ -36,6 +36,8 @@ from discordfs.errors import (
     NoEntry,
     NotADirectory,
     NotPermitted,
+    ReadOnly,
+    RemoteGone,
     TooManyLinks,
 )
 from discordfs.index import Index
@@ -108,6 +110,10 @@ class Drive:
 
     def time_ns(self) -> int:
         return self._clock()
+
+    def _check_writable(self) -> None:
+        if self._uploader.lost:
+            raise ReadOnly(self._uploader.lost)
 
     # --- paths ------------------------------------------------------------------------------------
 
@@ -184,6 +190,7 @@ class Drive:
         self._make(path, stat.S_IFLNK | 0o777, caller, target=target)
 
     def _make(self, path: bytes, mode: int, caller: Caller, rdev: int = 0, target: bytes = b"") -> Attr:
+        self._check_writable()
         with self._tree:
             return self._make_locked(path, mode, caller, rdev, target)
 
@@ -200,9 +207,12 @@ class Drive:
         now = self._clock()
         nlink = 2 if stat.S_ISDIR(mode) else 1
         attr = Attr(0, mode, nlink, caller.uid, gid, rdev, len(target), 0, now, now, now)
-        return self._index.create(parent, name, attr, target)
+        made = self._index.create(parent, name, attr, target)
+        self._uploader.committed()
+        return made
 
     def link(self, source: bytes, path: bytes) -> None:
+        self._check_writable()
         with self._tree:
             ino = self._resolve(source)
             attr = self._index.attr(ino)
@@ -215,8 +225,10 @@ class Drive:
                 raise EntryExists(os.fsdecode(path))
             self._linked.add(ino)
             self._index.link(parent, name, ino, self._clock())
+        self._uploader.committed()
 
     def unlink(self, path: bytes) -> None:
+        self._check_writable()
         with self._tree:
             parent, name = self._parent(path)
             ino = self._resolve(path)
@@ -225,13 +237,16 @@ class Drive:
             released = self._index.unlink(parent, name, ino, self._clock(), self._nodes.is_in_use(ino))
         self._staging.release(released)
         self._nodes.forget_if_unlinked(ino)
+        self._uploader.committed()
 
     def rmdir(self, path: bytes) -> None:
+        self._check_writable()
         with self._tree:
             parent, name = self._parent(path)
             ino = self._resolve(path)
             self._check_removable_directory(path, ino)
             self._index.unlink(parent, name, ino, self._clock(), is_open=False)
+        self._uploader.committed()
 
     def _check_removable_directory(self, path: bytes, ino: int) -> None:
         if not self._index.attr(ino).is_dir:
@@ -240,6 +255,7 @@ class Drive:
             raise DirectoryNotEmpty(os.fsdecode(path))
 
     def rename(self, old: bytes, new: bytes) -> None:
+        self._check_writable()
         with self._tree:
             ino = self._resolve(old)
             source, destination = self._parent(old), self._parent(new)
@@ -252,6 +268,7 @@ class Drive:
         self._staging.release(released)
         if replaced is not None:
             self._nodes.forget_if_unlinked(replaced)
+        self._uploader.committed()
 
     def _check_rename(self, old: bytes, new: bytes, ino: int, replaced: int | None) -> None:
         is_dir = self._index.attr(ino).is_dir
@@ -267,32 +284,39 @@ class Drive:
     # --- attributes ---------------------------------------------------------------------------------------
 
     def chmod(self, path: bytes, mode: int) -> None:
+        self._check_writable()
         with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(mode)
             self._set_attr(node, replace(attr, mode=mode, ctime_ns=self._clock()))
 
     def chown(self, path: bytes, uid: int | None, gid: int | None) -> None:
+        self._check_writable()
         with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             uid, gid = attr.uid if uid is None else uid, attr.gid if gid is None else gid
             self._set_attr(node, replace(attr, uid=uid, gid=gid, ctime_ns=self._clock()))
 
     def utimens(self, path: bytes, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """A new access time alone is no reason to send anything to Discord: it goes with the next change."""
+        self._check_writable()
         with self._nodes.using(self._resolve(path)) as node:
             attr = node.attr()
             atime = attr.atime_ns if atime_ns is None else _kept(atime_ns)
             mtime = attr.mtime_ns if mtime_ns is None else _kept(mtime_ns)
-            self._set_attr(node, replace(attr, atime_ns=atime, mtime_ns=mtime, ctime_ns=self._clock()))
+            new = replace(attr, atime_ns=atime, mtime_ns=mtime, ctime_ns=self._clock())
+            self._set_attr(node, new, counts=mtime != attr.mtime_ns)
 
-    def _set_attr(self, node: Node, attr: Attr) -> None:
-        had_contents = node.is_changed
+    def _set_attr(self, node: Node, attr: Attr, counts: bool = True) -> None:
+        counts = counts or node.is_changed
         node.set_attr(attr)
-        if had_contents:
+        if counts:
             self._uploader.committed()
 
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None:
+        self._check_writable()
         self._xattrs.set(self._resolve(path), name, value, flags)
+        self._uploader.committed()
 
     def getxattr(self, path: bytes, name: bytes) -> bytes:
         return self._xattrs.get(self._resolve(path), name)
@@ -301,17 +325,22 @@ class Drive:
         return self._index.xattrs(self._resolve(path))
 
     def removexattr(self, path: bytes, name: bytes) -> None:
+        self._check_writable()
         self._xattrs.remove(self._resolve(path), name)
+        self._uploader.committed()
 
     # --- handles ------------------------------------------------------------------------------------------
 
     def create(self, path: bytes, mode: int, flags: int, caller: Caller) -> Opened:
+        self._check_writable()
         with self._tree:
             attr = self._make_locked(path, stat.S_IFREG | stat.S_IMODE(mode), caller)
             node = self._nodes.take(attr.ino)
         return Opened(self._add_handle(node, flags))
 
     def open(self, path: bytes, flags: int) -> Opened:
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            self._check_writable()
         with self._tree:
             attr = self._index.attr(self._resolve(path))
             if attr.is_dir:
@@ -372,6 +401,7 @@ class Drive:
 
     def truncate(self, path: bytes, size: int) -> None:
         _check_end(size)
+        self._check_writable()
         with self._nodes.using(self._resolve(path)) as node:
             attr = self._index.attr(node.ino)
             if attr.is_dir:
@@ -385,6 +415,7 @@ class Drive:
         """Committed with the writes around it, at the latest when the file is closed: so a file that is
         emptied and written anew is the old one or the new one after a crash."""
         _check_end(size)
+        self._check_writable()
         held = self._handle(handle)
         if not held.may_write and size != 0:
             raise InvalidArgument("the file is not open for writing")
@@ -396,6 +427,7 @@ class Drive:
         if not held.may_write:
             raise BadHandle("the file is not open for writing")
         _check_end(offset + len(data))
+        self._check_writable()
         self._staging.admit(len(data), self._cancelled)
         node = held.node
         with node.lock:
@@ -417,9 +449,19 @@ class Drive:
             except Moved:
                 self._nodes.reload([held.node.ino])
                 continue
+            except RemoteGone:
+                if not self._has_moved(held.node, found, offset, end):
+                    raise
+                continue
             self._read_ahead(held, offset, end)
             return data
         raise Damaged(f"inode {held.node.ino}: its staged bytes are gone, and no chunk has them")
+
+    def _has_moved(self, node: Node, found: list[Extent], start: int, end: int) -> bool:
+        """Whether bytes whose chunk is gone lie elsewhere by now: looked up anew."""
+        self._nodes.reload([node.ino])
+        with node.lock:
+            return node.extents().find(start, end) != found
 
     def _assemble(self, found: list[Extent], start: int, end: int) -> bytes | memoryview:
         """The bytes of [start, end): what the extents that overlap it hold, and zeros between them."""

@@ -13,12 +13,15 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from discordfs.cut import Cut
 from discordfs.database import Database
 from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
+from discordfs.logbook import Logbook
 from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
 
 _REMEMBERED = 100_000
@@ -37,6 +40,7 @@ class Index:
         self._names: dict[tuple[int, bytes], int] = {}
         self._database.on_rollback(self._forget_all)
         self.ledger = Ledger(self._database)
+        self.logbook = Logbook(self._database, self.ledger)
         self.inodes = 0
         self._make_root(now_ns, owner)
         self._remove_orphans()
@@ -303,6 +307,25 @@ class Index:
                 raise NoAttribute(f"inode {attr.ino} has no such attribute")
             self._store(connection, attr)
 
+    # --- for the log ----------------------------------------------------------------------------------
+
+    def cut(self) -> Cut:
+        """The drive at this moment, held still; changes from now on belong to the next cut."""
+        number, view = self._database.freeze(_next_cut)
+        return Cut(number, view)
+
+    def changing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction over several tables, for whoever repairs or rebuilds them."""
+        return self._database.transaction()
+
+    def replay(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Another writer's record: `change` puts it into the tables, in one transaction."""
+        with self._database.transaction() as connection:
+            change(connection)
+            self._forget_all()
+        self.ledger.recount()
+        self.inodes = self._count_inodes()
+
     # --- to disk --------------------------------------------------------------------------------------
 
     def before_sync(self, sync_staging: Callable[[], None]) -> None:
@@ -315,3 +338,10 @@ class Index:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _next_cut(connection: sqlite3.Connection) -> int:
+    """The number of the cut that takes everything so far."""
+    (number,) = connection.execute("SELECT ceiling FROM counters WHERE name = 'cut'").fetchone()
+    connection.execute("UPDATE counters SET ceiling = ceiling + 1 WHERE name = 'cut'")
+    return int(number)

@@ -20,7 +20,9 @@ from cachetools import LRUCache
 
 from discordfs.database import Database
 from discordfs.errors import Damaged
-from discordfs.model import AttachmentRef, ChunkRef, Extent, Home, Piece, QueueStatus, SealedChunk
+from discordfs.model import AttachmentRef, ChunkRef, Extent, Home, Piece, SealedChunk
+from discordfs.records import ChunkEntry
+from discordfs.schema import CUT
 
 END = 2**63 - 1
 
@@ -37,13 +39,15 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A sealed chunk that is to be posted, or has been without our knowing."""
+    """A sealed chunk that is to be posted, or has been without our knowing. `record`: the record (row id)
+    in whose message it goes, 0 for a message of its own."""
 
     id: int
     uid: bytes
     channel: int
     stored_size: int
     sealed_ns: int
+    record: int
 
 
 class Ledger:
@@ -57,10 +61,10 @@ class Ledger:
         self.live_bytes = 0
         self.staged_bytes = 0
         self.sealed_bytes = 0
-        database.on_rollback(self._count)
-        self._count()
+        database.on_rollback(self.recount)
+        self.recount()
 
-    def _count(self) -> None:
+    def recount(self) -> None:
         """The sums, anew from the table: at the start, and after a transaction that was rolled back."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT home, SUM(length) FROM extents GROUP BY home").fetchall()
@@ -84,11 +88,18 @@ class Ledger:
     ) -> list[Released]:
         """Within the caller's transaction: first everything from `cut_from` on goes (END: nothing), then
         each staged extent takes the place of what it covers."""
+        changed = [(cut_from, END)] if cut_from < END else []
         dropped = self._punch(connection, ino, cut_from, END) if cut_from < END else []
         seq = self._database.next("commit")
         for extent in extents:
             dropped += self._punch(connection, ino, extent.offset, extent.end)
             self._insert(connection, ino, extent, seq)
+            changed.append((extent.offset, extent.end))
+        connection.executemany(
+            f"INSERT INTO changed_ranges VALUES ({CUT}, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET finish = MAX(finish, excluded.finish)",
+            ((ino, start, end) for start, end in _joined(changed)),
+        )
         return _released(dropped)
 
     def drop(self, connection: sqlite3.Connection, ino: int) -> list[Released]:
@@ -158,26 +169,6 @@ class Ledger:
                     break
         return pieces
 
-    def oldest_waiting(self) -> int:
-        """The commit of the oldest extent that is not on Discord; END when there is none."""
-        with self._database.reading() as connection:
-            staged = connection.execute("SELECT MIN(seq) FROM extents WHERE home = 0").fetchone()[0]
-            sealed = connection.execute(
-                "SELECT MIN(extents.seq) FROM extents, chunks WHERE chunks.state = 0 "
-                "AND extents.chunk = chunks.id AND extents.home = 1"
-            ).fetchone()[0]
-        return min(END if staged is None else staged, END if sealed is None else sealed)
-
-    def last_commit(self) -> int:
-        """The newest commit number handed out; everything closed before has at most this."""
-        with self._database.transaction():
-            return self._database.next("commit")
-
-    def queue_status(self) -> QueueStatus:
-        with self._database.reading() as connection:
-            files = connection.execute("SELECT COUNT(DISTINCT ino) FROM extents WHERE home < 2").fetchone()[0]
-        return QueueStatus(files, self.staged_bytes + self.sealed_bytes, self.sealed_bytes)
-
     def staged_by_segment(self) -> dict[int, int]:
         """Bytes that extents refer to in each staging segment."""
         with self._database.reading() as connection:
@@ -189,7 +180,7 @@ class Ledger:
     def intend(self, sealed: SealedChunk, channel: int, now_ns: int) -> int:
         """Notes that this chunk is going to be posted, and marks what it holds as sealed. Extents that
         were overwritten or removed since they were gathered are left alone: the chunk just carries some
-        dead bytes."""
+        dead bytes. `now_ns`: by Discord's clock."""
         with self._database.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO chunks (uid, state, channel, message, attachments, plain_size, stored_size, "
@@ -223,25 +214,42 @@ class Ledger:
         with self._database.transaction() as connection:
             connection.execute("UPDATE chunks SET channel = ? WHERE id = ?", (channel, chunk))
 
-    def landed(self, chunk: int, ref: ChunkRef) -> tuple[list[int], list[Released]]:
-        """The chunk is on Discord: its extents point there from now on. Returns the inodes that changed
-        and the staging that is free."""
+    def landed(self, chunk: int, ref: ChunkRef) -> None:
+        """The chunk is on Discord. Its extents stay sealed, and staging keeps them, until a record that
+        names the chunk is accepted."""
         attachments = b"".join(struct.pack("<QQ", each.id, each.size) for each in ref.attachments)
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE chunks SET state = 1, channel = ?, message = ?, attachments = ? WHERE id = ?",
+                "UPDATE chunks SET state = 1, channel = ?, message = ?, attachments = ? "
+                "WHERE id = ? AND state = 0",
                 (ref.channel, ref.message, attachments, chunk),
             )
-            rows = connection.execute(
-                "SELECT ino, segment, length FROM extents WHERE chunk = ? AND home = 1", (chunk,)
-            ).fetchall()
-            connection.execute(
-                "UPDATE extents SET home = 2, segment = 0, segment_position = 0 WHERE chunk = ? AND home = 1",
-                (chunk,),
-            )
-            self.sealed_bytes -= sum(length for _, _, length in rows)
         self._remember(chunk, ref)
+
+    def recorded(self, connection: sqlite3.Connection, record: int) -> tuple[list[int], list[Released]]:
+        """Within the caller's transaction: a record (its row's id) that names chunks is accepted, so their
+        extents point there from now on. Returns the inodes that changed and the staging that is free."""
+        rows = connection.execute(
+            "SELECT ino, segment, length FROM extents WHERE home = 1 AND chunk IN "
+            "(SELECT id FROM chunks WHERE record = ? AND state = 2)",
+            (record,),
+        ).fetchall()
+        connection.execute(
+            "UPDATE extents SET home = 2, segment = 0, segment_position = 0 WHERE home = 1 AND chunk IN "
+            "(SELECT id FROM chunks WHERE record = ? AND state = 2)",
+            (record,),
+        )
+        self.sealed_bytes -= sum(length for _, _, length in rows)
         return sorted({row[0] for row in rows}), [Released(segment, length) for _, segment, length in rows]
+
+    def are_there(self, chunks: Iterable[int]) -> bool:
+        """Whether all of these are on Discord."""
+        with self._database.reading() as connection:
+            for chunk in chunks:
+                row = connection.execute("SELECT state FROM chunks WHERE id = ?", (chunk,)).fetchone()
+                if row is None or row[0] == 0:
+                    return False
+        return True
 
     def unseal(self, chunk: int) -> None:
         """An intended chunk whose sealed bytes are lost or damaged: its extents wait in staging again."""
@@ -262,7 +270,7 @@ class Ledger:
         """Chunks sealed but not known to be on Discord, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT id, uid, channel, stored_size, sealed_ns FROM chunks WHERE state = 0 ORDER BY id"
+                "SELECT id, uid, channel, stored_size, sealed_ns, record FROM chunks WHERE state = 0 ORDER BY id"
             ).fetchall()
         return [Intent(*row) for row in rows]
 
@@ -275,7 +283,7 @@ class Ledger:
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT uid, channel, message, attachments, plain_size, blocks FROM chunks "
-                "WHERE id = ? AND state = 1",
+                "WHERE id = ? AND state > 0",
                 (chunk,),
             ).fetchone()
         if row is None:
@@ -290,10 +298,22 @@ class Ledger:
         with self._chunks_lock:
             self._chunks[chunk] = ref
 
+    def entry(self, chunk: int, rides: bool) -> ChunkEntry:
+        """A chunk as a record tells of it, numbered by its row's id; `rides`: in that record's message."""
+        with self._database.reading() as connection:
+            uid, *sizes, blocks, sealed_ns = connection.execute(
+                "SELECT uid, plain_size, stored_size, blocks, sealed_ns FROM chunks WHERE id = ?", (chunk,)
+            ).fetchone()
+        if rides:
+            return ChunkEntry(chunk, uid, 0, 0, (), sizes[0], sizes[1], blocks, sealed_ns)
+        ref = self.chunk(chunk)
+        place = (ref.channel, ref.message, ref.attachments)
+        return ChunkEntry(chunk, uid, *place, sizes[0], sizes[1], blocks, sealed_ns)
+
     def remote_bytes(self) -> int:
         """Bytes as posted of all chunks on Discord."""
         with self._database.reading() as connection:
-            row = connection.execute("SELECT SUM(stored_size) FROM chunks WHERE state = 1").fetchone()
+            row = connection.execute("SELECT SUM(stored_size) FROM chunks WHERE state > 0").fetchone()
         return row[0] or 0
 
 
@@ -320,6 +340,17 @@ def _holds(extent: Extent, piece: Piece) -> bool:
 def _extent(row: Sequence[int]) -> Extent:
     offset, length, home, segment, segment_position, chunk, chunk_position = row[:7]
     return Extent(offset, length, Home(home), segment, segment_position, chunk, chunk_position)
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges, sorted, those that touch made one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _released(extents: Iterable[Extent]) -> list[Released]:

@@ -15,7 +15,7 @@ from sqlite_utils import Migrations
 
 from discordfs.errors import FormatError
 
-FORMAT = 1
+FORMAT = 2
 """Stands in PRAGMA user_version; raised when an older release could not read the tables any more."""
 
 TABLES = """
@@ -94,12 +94,115 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_intended ON chunks (id) WHERE state = 0;
 """
 
+LOG_TABLES = """
+-- What no accepted record says yet: inodes, names, and ranges of files that are not as the log has them.
+-- `cut` is the number of the cut whose record will say it (counters, "cut"): an accepted record of cut n
+-- clears what stands under n and below. Inodes and names are noted by the triggers below, ranges by the
+-- ledger, as moving bytes from staging to Discord is no change of theirs.
+CREATE TABLE changed_inodes (
+    cut INTEGER NOT NULL,
+    ino INTEGER NOT NULL,
+    PRIMARY KEY (cut, ino)
+) WITHOUT ROWID;
+CREATE INDEX changed_inodes_ino ON changed_inodes (ino);
+CREATE TABLE changed_names (
+    cut    INTEGER NOT NULL,
+    parent INTEGER NOT NULL,
+    name   BLOB NOT NULL,
+    PRIMARY KEY (cut, parent, name)
+) WITHOUT ROWID;
+CREATE TABLE changed_ranges (
+    cut     INTEGER NOT NULL,
+    ino     INTEGER NOT NULL,
+    start   INTEGER NOT NULL,             -- bytes [start, finish) of the file
+    finish  INTEGER NOT NULL,
+    PRIMARY KEY (cut, ino, start)
+) WITHOUT ROWID;
+CREATE INDEX changed_ranges_ino ON changed_ranges (ino);
+
+-- One row a record of ours on its way, and each accepted one that is still on Discord.
+CREATE TABLE records (
+    id          INTEGER PRIMARY KEY,
+    uid         BLOB NOT NULL UNIQUE,     -- 16 random bytes
+    state       INTEGER NOT NULL,         -- 0 intended: sealed in outbox/, may be posted; 1 accepted
+    type        INTEGER NOT NULL,         -- records.RecordType
+    seq         INTEGER NOT NULL,         -- its place in the chain
+    message     INTEGER NOT NULL,         -- accepted: its message in the log's channel; else 0
+    stored_size INTEGER NOT NULL,         -- bytes as posted, parts included
+    cut         INTEGER NOT NULL,         -- ours: the cut it says; another writer's: 0
+    sealed_ns   INTEGER NOT NULL          -- epoch ns by Discord's clock: listings for it begin before this
+);
+-- The messages with the earlier parts of a record that spans several.
+CREATE TABLE record_parts (
+    record  INTEGER NOT NULL,             -- records.id
+    message INTEGER NOT NULL,
+    PRIMARY KEY (record, message)
+) WITHOUT ROWID;
+
+-- Messages that nothing refers to. Found, then condemned by a record, then, after the grace time, deleted.
+CREATE TABLE garbage (
+    channel      INTEGER NOT NULL,
+    message      INTEGER NOT NULL,
+    state        INTEGER NOT NULL,        -- 0 found; 1 named by a record on its way; 2 condemned
+    record       INTEGER NOT NULL,        -- named, condemned: the record's seq; else 0
+    condemned_ns INTEGER NOT NULL,        -- condemned: epoch ns of that record's message; else 0
+    PRIMARY KEY (channel, message)
+) WITHOUT ROWID;
+
+-- One row: who writes the volume, as far as the log has been read and settled (fold.py).
+CREATE TABLE log (
+    id           INTEGER PRIMARY KEY CHECK (id = 1),
+    me           BLOB NOT NULL,           -- this state directory as a writer: 16 random bytes
+    lost         INTEGER NOT NULL,        -- 1: another writer has taken the volume over from us
+    writer       BLOB NOT NULL,           -- who writes; empty as long as there is no record
+    holder       TEXT NOT NULL,           -- who that is, for people
+    epoch        INTEGER NOT NULL,        -- 0 as long as there is no record
+    since        INTEGER NOT NULL,        -- message id of the record that began the epoch
+    released     INTEGER NOT NULL,        -- 1: the writer has said that it ended
+    head_uid     BLOB NOT NULL,           -- the newest settled record; 16 zero bytes before the first
+    head_seq     INTEGER NOT NULL,
+    head_message INTEGER NOT NULL,
+    channel      INTEGER NOT NULL         -- where the log is; 0 until it is known
+);
+INSERT OR IGNORE INTO log VALUES (1, randomblob(16), 0, X'', '', 0, 0, 0, zeroblob(16), 0, 0, 0);
+INSERT OR IGNORE INTO counters VALUES ('cut', 1);
+
+-- state 1 now means: on Discord, named by no accepted record; 2: named by one; 3: condemned by a record on
+-- its way. `record`: states 2 and 3, the records.id of that record; in state 1 the one on its way; else 0.
+ALTER TABLE chunks ADD COLUMN record INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX chunks_record ON chunks (record) WHERE record > 0;
+"""
+
+CUT = "(SELECT ceiling FROM counters WHERE name = 'cut')"
+
+LOG_TRIGGERS = [
+    f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+    f"INSERT OR IGNORE INTO {target} VALUES ({CUT}, {', '.join(f'{row}.{column}' for column in columns)}); END"
+    for table, target, columns in (
+        ("inodes", "changed_inodes", ("ino",)),
+        ("xattrs", "changed_inodes", ("ino",)),
+        ("dentries", "changed_names", ("parent", "name")),
+    )
+    for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+]
+
 migrations = Migrations("discordfs")
 
 
 @migrations()
 def tables(database: sqlite_utils.Database) -> None:
-    for statement in TABLES.split(";\n"):
+    _run(database, TABLES)
+
+
+@migrations()
+def log(database: sqlite_utils.Database) -> None:
+    _run(database, LOG_TABLES)
+    for trigger in LOG_TRIGGERS:
+        database.execute(trigger)
+
+
+def _run(database: sqlite_utils.Database, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             database.execute(statement)
 
@@ -112,7 +215,19 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is of format {found}; this release knows formats up to {FORMAT}. "
             "Use the release that wrote it, or a newer one."
         )
+    if 0 < found < FORMAT:
+        _keep_copy(connection, path.with_name(f"{path.name}.format-{found}"))
     database = sqlite_utils.Database(connection)
     migrations.apply(database)
     if found < FORMAT:
         connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _keep_copy(connection: sqlite3.Connection, place: Path) -> None:
+    """The index as the older release had it, for whoever wants to go back."""
+    place.unlink(missing_ok=True)
+    copy = sqlite3.connect(place)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()

@@ -1,61 +1,60 @@
-"""The upload queue: staged extents become chunks on Discord, in the background.
+"""The upload queue: what was committed becomes chunks and records on Discord, in the background.
 
-Job: decide when there is enough to send, gather it in the order of its commits, have it sealed once, note
-the intent, post, and only then point the index at the chunk and free staging. The queue itself is the
-index (extents.home = 0, chunks.state = 0), so a kill at any instant loses nothing of it.
+Job: decide when there is enough to send. Full chunks go ahead as soon as there are bytes for one; a *cut*
+(the drive at one moment, cut.py) takes the rest, and once all its bytes are on Discord its record is posted
+(log.py). Only when the record has settled do extents point at Discord and is staging freed. The queue itself
+is the index (extents.home < 2, changed_*), so a kill at any instant loses nothing of it.
 
-Threading: one gathering thread, and `parallel` posting threads; each waits for Discord with no lock held.
-A post whose answer was lost is looked for in the channel before anything is posted again.
+Threading: one gathering thread (seals, cuts), one recording thread (at most one record on its way), and the
+posting pool of posting.py. None holds a lock while it waits for Discord. A lost volume stops all three.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
-from discordfs.errors import Damaged, DiscordfsError, FormatError, OutcomeUnknown, TimedOut
+from discordfs.cut import Cut, PieceQueue, condemnations
+from discordfs.errors import DiscordfsError
 from discordfs.index import Index
-from discordfs.ledger import Intent
-from discordfs.model import CHUNK_SIZE, ChunkRef, Clock, QueueStatus, SealedChunk
+from discordfs.log import Accepted, Log, Lost, Rider, Stopped
+from discordfs.logbook import Plan
+from discordfs.logreading import LogReader
+from discordfs.model import CHUNK_SIZE, Clock, QueueStatus
+from discordfs.posting import LONGEST_BACKOFF_S, Poster
+from discordfs.records import Entry, RecordType, VolumeEntry, pack_entry
 from discordfs.staging import Staging
 
 log = logging.getLogger(__name__)
 
 _MOST_PIECES = 65_536
 _GATHER_BYTES = 4 * CHUNK_SIZE
-_LONGEST_BACKOFF_S = 60.0
+_NOTHING_TO_DO_S = 0.05  # staging is pressed by what only its users can take away
+_RIDER_BYTES = 1024**2
+"""Bytes as posted of a chunk that may ride in its record's message: within every server's limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """When staged bytes are sent (seconds): once there is a chunk's worth, once nothing was closed for
-    `quiet_s`, or once the oldest waits for `age_s`. A barrier or pressure on staging sends at once."""
+    """When committed things are sent (seconds): bytes, once there is a chunk's worth; a cut, once nothing was
+    committed for `quiet_s`, or once the oldest waits for `age_s`. A barrier sends at once."""
 
     bytes: int = CHUNK_SIZE
     quiet_s: float = 5.0
     age_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    chunk: int
-    sealed: SealedChunk
-    channel: int
-    sealed_ns: int
-    may_have_landed: bool
-
-
 class Uploader:
-    """Uploads what `index` says is staged. `outbox`: directory of sealed chunks (made if absent).
+    """Uploads what `index` says is staged or changed. `outbox`: directory of sealed things (made if absent).
 
-    `start` resumes what an earlier process left. `clock` gives epoch ns, `monotonic` seconds."""
+    `start` resumes what an earlier process left. `clock` gives epoch ns, `monotonic` seconds. `volume` is
+    what snapshots say of the volume; `holder` who writes, for people."""
 
     def __init__(
         self,
@@ -63,7 +62,8 @@ class Uploader:
         index: Index,
         staging: Staging,
         chunks: ChunkStore,
-        channels: Sequence[int],
+        volume: VolumeEntry,
+        holder: str,
         outbox: Path,
         clock: Clock,
         monotonic: Callable[[], float],
@@ -73,9 +73,8 @@ class Uploader:
         self._index = index
         self._staging = staging
         self._chunks = chunks
-        self._channels = tuple(channels)
+        self._volume = volume
         self._outbox = outbox
-        self._clock = clock
         self._monotonic = monotonic
         self._triggers = triggers or Triggers()
         self._settle: Callable[[], None] = lambda: None
@@ -83,17 +82,36 @@ class Uploader:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._barriers = 0
-        self._news = False
+        self._news = self._wants_record = False
         self._newest_commit = self._oldest_commit = monotonic() - self._triggers.age_s
-        self._parallel = parallel
-        self._under_way = 0
-        self._unfinished = 0
-        self._in_flight: Counter[int] = Counter()
-        self._used: Counter[int] = Counter()
-        self._posters = ThreadPoolExecutor(parallel, thread_name_prefix="discordfs-post")
+        self._recording = True  # until the start has looked at the log
+        self._finished = 0  # the newest cut of which nothing is left to do
+        self._poster = Poster(
+            ledger=index.ledger,
+            chunks=chunks,
+            channels=volume.data_channels,
+            outbox=outbox,
+            changed=self._changed,
+            stopping=self._stopping,
+            failed=self._note_failure,
+            parallel=parallel,
+        )
+        self.log = Log(
+            chunks=chunks,
+            reader=LogReader(chunks, volume.log_channel),
+            book=index.logbook,
+            ledger=index.ledger,
+            outbox=outbox,
+            holder=holder,
+            clock=clock,
+            wait=self._stopping.wait,
+            failed=self._log_failed,
+        )
+        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="discordfs-record")
         self._gatherer = threading.Thread(target=self._gather_for_ever, name="discordfs-gather", daemon=True)
         self.errors: deque[str] = deque(maxlen=20)
         self.is_working = True
+        self.lost = ""
 
     def attach(self, settle: Callable[[], None], landed: Callable[[Iterable[int]], None]) -> None:
         """`settle` commits what open files hold, under pressure; `landed` hears which inodes have bytes on
@@ -104,10 +122,9 @@ class Uploader:
     def start(self) -> None:
         self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._staging.on_pressure(self._wake)
-        intents = self._index.ledger.intents()
-        self._clear_outbox(intents)
-        for intent in intents:
-            self._resume(intent)
+        records = [intent.uid for intent in self._index.logbook.intents()]
+        self._poster.resume(keep=records)
+        self._recorder.submit(self._begin)
         self._gatherer.start()
 
     def stop(self) -> None:
@@ -117,16 +134,24 @@ class Uploader:
         self._wake()
         if self._gatherer.is_alive():
             self._gatherer.join()
-        self._posters.shutdown(wait=True, cancel_futures=True)
+        self._recorder.shutdown(wait=True, cancel_futures=True)
+        self._poster.stop()
 
     def committed(self) -> None:
-        """A file's bytes were committed: called after each commit that staged some."""
+        """Something was committed that the log does not say: called after each such commit."""
         now = self._monotonic()
         with self._changed:
             if not self._news:
                 self._oldest_commit = now
             self._news = True
             self._newest_commit = now
+            self._changed.notify_all()
+
+    def ask_for_record(self) -> None:
+        """A record is wanted soon though nobody changed the drive: there is something to condemn, or a
+        snapshot to be renewed."""
+        with self._changed:
+            self._wants_record = True
             self._changed.notify_all()
 
     def _wake(self) -> None:
@@ -136,15 +161,17 @@ class Uploader:
     # --- waiting for it ---------------------------------------------------------------------------
 
     def barrier(self, timeout_s: float | None, progress: Callable[[QueueStatus], None]) -> bool:
-        """Waits until all that was committed before the call is on Discord; False at the timeout.
-        `progress` is called about four times a second."""
-        target = self._index.ledger.last_commit()
+        """Waits until all that was committed before the call is in a settled record; False at the timeout.
+        `progress` is called about four times a second. Raises Lost when another writer took the volume."""
+        target = self._index.logbook.current_cut()
         deadline = None if timeout_s is None else self._monotonic() + timeout_s
         with self._changed:
             self._barriers += 1
             self._changed.notify_all()
         try:
-            while self._index.ledger.oldest_waiting() <= target or self._unfinished:
+            while self._is_behind(target):
+                if self.lost:
+                    raise Lost(self.lost)
                 if self._stopping.is_set() or (deadline is not None and self._monotonic() >= deadline):
                     return False
                 progress(self.status())
@@ -155,8 +182,14 @@ class Uploader:
             with self._changed:
                 self._barriers -= 1
 
+    def _is_behind(self, target: int) -> bool:
+        oldest = self._index.logbook.oldest_change()
+        return (oldest is not None and oldest <= target) or (self._recording and self._finished < target)
+
     def status(self) -> QueueStatus:
-        return self._index.ledger.queue_status()
+        ledger = self._index.ledger
+        staged = ledger.staged_bytes + ledger.sealed_bytes
+        return QueueStatus(self._index.logbook.unrecorded_files(), staged, ledger.sealed_bytes)
 
     # --- gathering --------------------------------------------------------------------------------
 
@@ -165,122 +198,204 @@ class Uploader:
         while not self._stopping.is_set():
             try:
                 self._wait_until_due()
-                if not self._stopping.is_set():
+                if not self._stopping.is_set() and not self.lost:
                     self._gather()
                     backoff = 0.0
+            except Stopped:
+                return
             except (DiscordfsError, OSError) as error:
                 backoff = self._note_failure("gathering", error, backoff)
                 self._stopping.wait(backoff)
 
     def _wait_until_due(self) -> None:
         with self._changed:
-            while not self._stopping.is_set() and not (self._under_way < self._parallel and self._is_due()):
-                self._changed.wait(timeout=0.25 if self._has_staged() else None)
+            while not self._stopping.is_set():
+                if not self.lost and ((self._poster.has_room() and self._is_chunk_due()) or self._is_cut_due()):
+                    return
+                busy = not self.lost and (self._news or self._barriers or self._index.ledger.staged_bytes > 0)
+                self._changed.wait(timeout=0.25 if busy else None)
 
-    def _has_staged(self) -> bool:
-        return self._index.ledger.staged_bytes > 0
+    def _is_chunk_due(self) -> bool:
+        staged = self._index.ledger.staged_bytes
+        return staged >= self._triggers.bytes or (self._staging.is_pressed() and staged >= _RIDER_BYTES)
 
-    def _is_due(self) -> bool:
-        if self._staging.is_pressed():
-            return True
-        if not self._has_staged():
+    def _is_cut_due(self) -> bool:
+        if self._recording:
             return False
+        if self._staging.is_pressed():
+            return self._index.ledger.sealed_bytes >= self._staging.quota // 8 or self._poster.is_idle()
+        if self._wants_record:
+            return True
+        if self._barriers:
+            return self._index.logbook.oldest_change() is not None
         now = self._monotonic()
-        return (
-            self._barriers > 0
-            or self._index.ledger.staged_bytes >= self._triggers.bytes
-            or now - self._newest_commit >= self._triggers.quiet_s
+        return self._news and (
+            now - self._newest_commit >= self._triggers.quiet_s
             or now - self._oldest_commit >= self._triggers.age_s
         )
 
     def _gather(self) -> None:
-        """One chunk's worth goes out."""
+        """A chunk's worth goes out, or a cut is made."""
         if self._staging.is_pressed():
             self._settle()
-        with self._changed:
-            self._news = False
-        job = self._seal() if self._has_staged() else None
-        if job is not None:
-            self._dispatch(job)
-        else:
-            self._stopping.wait(0.05)
+        if self._is_cut_due():
+            self._cut()
+        elif self._is_chunk_due():
+            self._send_ahead()
 
-    def _seal(self) -> _Job | None:
-        """Seals the oldest staged extents and notes the intent; None when there were none. Staging is
-        held, so that an extent overwritten meanwhile can still be read."""
-        ledger = self._index.ledger
+    def _send_ahead(self) -> None:
+        """A chunk of the oldest staged bytes, as the index has them now. Staging is held, so that an extent
+        overwritten meanwhile can still be read."""
         with self._staging.hold():
-            pieces = ledger.queued(_GATHER_BYTES, _MOST_PIECES)
-            if not pieces:
-                return None
-            sealed = self._chunks.seal(pieces, self._staging.read, self._outbox)
-        channel = self._least_busy_channel()
-        now = self._clock()
-        chunk = ledger.intend(sealed, channel, now)
-        return _Job(chunk, sealed, channel, now, may_have_landed=False)
+            pieces = self._index.ledger.queued(_GATHER_BYTES, _MOST_PIECES)
+            if pieces:
+                self._poster.send(self._chunks.seal(pieces, self._staging.read, self._outbox))
 
-    def _least_busy_channel(self) -> int:
+    # --- cutting ----------------------------------------------------------------------------------
+
+    def _cut(self) -> None:
+        """The drive as it is now becomes the next record: its bytes are sealed and sent, its entries
+        written down, and the recording thread does the rest."""
         with self._changed:
-            return min(self._channels, key=lambda channel: (self._in_flight[channel], self._used[channel]))
-
-    # --- posting ----------------------------------------------------------------------------------
-
-    def _dispatch(self, job: _Job) -> None:
-        with self._changed:
-            self._under_way += 1
-            self._in_flight[job.channel] += 1
-            self._used[job.channel] += 1
-        self._posters.submit(self._run, job)
-
-    def _run(self, job: _Job) -> None:
+            self._news = self._wants_record = False
+        self._index.sync()
+        if self._index.logbook.oldest_change() is None and not self._index.logbook.has_found_garbage():
+            self._stopping.wait(_NOTHING_TO_DO_S)
+            return
         try:
-            self._post_until_landed(job)
-        finally:
-            with self._changed:
-                self._under_way -= 1
-                self._in_flight[job.channel] -= 1
-                self._changed.notify_all()
+            self._make_record()
+        except BaseException:
+            self.committed()
+            raise
 
-    def _post_until_landed(self, job: _Job) -> None:
-        may_have_landed, backoff = job.may_have_landed, 0.0
-        doing = f"uploading to channel {job.channel}"
-        while not self._stopping.is_set():
+    def _make_record(self) -> None:
+        book, draft = self._index.logbook, self._outbox / "entries.tmp"
+        with self._staging.hold():
+            cut = self._index.cut()
             try:
-                ref = self._find(job) if may_have_landed else None
-                self._finish(job, ref or self._chunks.post(job.sealed, job.channel))
-                return
-            except (DiscordfsError, OSError) as error:
-                may_have_landed = may_have_landed or isinstance(error, OutcomeUnknown | TimedOut)
-                backoff = self._note_failure(doing, error, backoff)
-            except Exception as error:
-                log.exception("%s failed in a way that nobody foresaw", doing)
-                may_have_landed, backoff = True, self._note_failure(doing, error, _LONGEST_BACKOFF_S)
-            self._stopping.wait(backoff)
-
-    def _find(self, job: _Job) -> ChunkRef | None:
-        return self._chunks.find(job.sealed, job.channel, job.sealed_ns)
-
-    def _finish(self, job: _Job, ref: ChunkRef) -> None:
-        """References after data: the index first, then whoever has the file open, then staging."""
-        self.is_working = True
-        self._chunks.seed(job.sealed)
-        with self._finishing():
-            inodes, released = self._index.ledger.landed(job.chunk, ref)
-            self._landed(inodes)
-            self._staging.release(released)
-            job.sealed.path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _finishing(self) -> Iterator[None]:
-        """What a barrier waits for beside the index: that staging has been freed as well."""
+                kind = RecordType.SNAPSHOT if book.is_snapshot_due() else RecordType.RECORD
+                sent, rider = self._seal_staged(cut, may_ride=kind is RecordType.RECORD)
+                plan = self._write_entries(cut, kind, sent, draft)
+            finally:
+                cut.close()
         with self._changed:
-            self._unfinished += 1
+            self._recording = True
+        self._recorder.submit(self._record, kind, draft, plan, rider)
+
+    def _seal_staged(self, cut: Cut, may_ride: bool) -> tuple[set[int], Rider | None]:
+        """Sends the staged bytes of a cut in full chunks; a small last one is left to ride with the record
+        (a snapshot goes alone, so that it can be deleted once it is old). The chunks' rows, and the rider."""
+        sent: set[int] = set()
+        pieces = PieceQueue(cut.staged())
+        while pieces:
+            self._wait_for_room()
+            sealed = self._chunks.seal(pieces, self._staging.read, self._outbox)
+            pieces.took(sealed.pieces)
+            if may_ride and not pieces and sealed.stored_size <= _RIDER_BYTES:
+                row = self._index.ledger.intend(sealed, self._volume.log_channel, self._chunks.now_ns())
+                cut.placed(row, sealed)
+                return sent | {row}, Rider(row, sealed)
+            row = self._poster.send(sealed)
+            cut.placed(row, sealed)
+            sent.add(row)
+        return sent, None
+
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            while not self._poster.has_room():
+                if self._stopping.is_set() or self.lost:
+                    raise Stopped("the mount ends")
+                self._changed.wait(timeout=0.25)
+
+    def _write_entries(self, cut: Cut, kind: RecordType, sent: set[int], draft: Path) -> Plan:
+        """All that the record says, but where its chunks are."""
+        dead = cut.dead_chunks()
+        condemned = [*filter(None, dead.values()), *cut.found_garbage()]
+        with draft.open("wb") as file:
+            for entry in self._entries(cut, kind, condemned):
+                file.write(pack_entry(entry))
+        named = frozenset(cut.named | cut.sealed() | sent)
+        return Plan(cut.number, named, frozenset(dead), tuple(condemned))
+
+    def _entries(self, cut: Cut, kind: RecordType, condemned: Iterable[tuple[int, int]]) -> Iterator[Entry]:
+        if kind is RecordType.SNAPSHOT:
+            yield self._volume
+            yield from cut.everything()
+        else:
+            yield from cut.changes()
+        yield from condemnations(condemned)
+
+    # --- recording --------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """What an earlier process left of the log's side."""
+        self._guarded(lambda: (self._release(self.log.catch_up()), self._release(self.log.resume())))
+
+    def _record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> None:
+        self._guarded(lambda: self._release(self._write_record(kind, draft, plan, rider)), plan.cut)
+        if rider is not None:
+            self._poster.send_left_over(rider.id)
+
+    def _write_record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> Accepted:
+        ledger = self._index.ledger
+        riding = {rider.id} if rider else set()
+        self._wait_for_chunks(plan.named - riding)
+        with draft.open("ab") as file:
+            for chunk in sorted(plan.named):
+                file.write(pack_entry(ledger.entry(chunk, rides=chunk in riding)))
+        return self.log.write(kind, draft, plan, rider)
+
+    def _wait_for_chunks(self, chunks: Iterable[int]) -> None:
+        waiting = set(chunks)
+        with self._changed:
+            while not self._index.ledger.are_there(waiting):
+                if self._stopping.is_set() or self.lost:
+                    raise Stopped("the mount ends")
+                self._changed.wait(timeout=0.5)
+
+    def _guarded(self, work: Callable[[], object], cut: int = 0) -> None:
+        """Carries out work of the recording thread: that of a cut once, as a new one is made after a
+        failure; the beginning (0) until it is done. A lost volume stops all."""
+        backoff = 0.0
         try:
-            yield
+            while not self._stopping.is_set():
+                try:
+                    work()
+                    self.is_working = True
+                    self._finished = max(self._finished, cut)
+                    return
+                except Lost as error:
+                    self._lose(error)
+                    return
+                except Stopped:
+                    return
+                except (DiscordfsError, OSError) as error:
+                    backoff = self._note_failure("writing the log", error, backoff)
+                except Exception as error:
+                    log.exception("writing the log failed in a way that nobody foresaw")
+                    backoff = self._note_failure("writing the log", error, LONGEST_BACKOFF_S)
+                self._stopping.wait(backoff)
+                if cut:
+                    return
         finally:
             with self._changed:
-                self._unfinished -= 1
+                self._recording = False
+                self._news = self._news or self._index.logbook.oldest_change() is not None
                 self._changed.notify_all()
+
+    def _release(self, accepted: Accepted) -> None:
+        """Whoever has the file open first, then staging."""
+        self._landed(accepted.inodes)
+        self._staging.release(accepted.released)
+
+    def _lose(self, error: Lost) -> None:
+        self.lost = str(error)
+        self.is_working = False
+        self.errors.append(self.lost)
+        log.error("the drive is read-only from here on: %s", error)
+
+    def _log_failed(self, doing: str, error: Exception) -> None:
+        self._note_failure(doing, error, 0.0)
 
     def _note_failure(self, doing: str, error: Exception, backoff: float) -> float:
         """Says it once in the log and in `status`; returns how long to wait (seconds)."""
@@ -289,27 +404,4 @@ class Uploader:
         if not self.errors or self.errors[-1] != text:
             self.errors.append(text)
             log.warning("%s", text)
-        return min(_LONGEST_BACKOFF_S, max(1.0, backoff * 2))
-
-    # --- after a restart --------------------------------------------------------------------------
-
-    def _clear_outbox(self, intents: Iterable[Intent]) -> None:
-        """Sealed bytes that no intent names were never posted: they are sealed again from staging."""
-        wanted = {_sealed_name(intent.uid) for intent in intents}
-        for path in self._outbox.iterdir():
-            if path.name not in wanted:
-                path.unlink()
-
-    def _resume(self, intent: Intent) -> None:
-        path = self._outbox / _sealed_name(intent.uid)
-        try:
-            sealed = self._chunks.reopen(path)
-        except (OSError, Damaged, FormatError) as error:
-            log.warning("%s cannot be used (%s): its files are sealed anew", path, error)
-            self._index.ledger.unseal(intent.id)
-            return
-        self._dispatch(_Job(intent.id, sealed, intent.channel, intent.sealed_ns, may_have_landed=True))
-
-
-def _sealed_name(uid: bytes) -> str:
-    return f"{uid.hex()}.chunk"
+        return min(LONGEST_BACKOFF_S, max(1.0, backoff * 2))

@@ -42,7 +42,8 @@ class ExtendedAttributes:
             raise NoAttribute("only regular files have bytes that can be somewhere")
         node = self._nodes.get(ino)
         is_settled = node is None or not node.is_changed
-        return b"remote" if is_settled and self._index.ledger.is_remote(ino) else b"staged"
+        is_there = self._index.ledger.is_remote(ino) and self._index.logbook.is_recorded(ino)
+        return b"remote" if is_settled and is_there else b"staged"
 
     def set(self, ino: int, name: bytes, value: bytes, flags: int) -> None:
         """`flags` as setxattr(2) has them: 1 must be new, 2 must be there."""

@@ -91,7 +91,7 @@ def _chunks(connection: sqlite3.Connection) -> list[str]:
     found = []
     for ino, _, length, home, _, _, chunk, position in connection.execute(f"{EXTENTS} WHERE home > 0"):
         state, plain_size = chunks.get(chunk, (None, 0))
-        if state != home - 1:
+        if state not in ((0, 1) if home == 1 else (2,)):
             found.append(f"inode {ino}: home {home}, but its chunk {chunk} is in state {state}")
         if position + length > plain_size:
             found.append(f"inode {ino}: beyond the end of chunk {chunk}")

@@ -16,6 +16,7 @@ from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
 from discordfs.model import Caller, ChunkRef
+from discordfs.records import VolumeEntry
 from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
 from discordfs.staging import Staging
@@ -24,6 +25,8 @@ from tests.fs import audit
 
 CALLER = Caller(1000, 100)
 CHANNELS = (11, 12, 13, 14)
+LOG_CHANNEL = 10
+VOLUME = VolumeEntry("house", 1, LOG_CHANNEL, CHANNELS)
 NEVER = Triggers(bytes=2**60, quiet_s=1e9, age_s=1e9)
 """Uploads go out at a barrier only, so that a test decides when."""
 
@@ -35,7 +38,7 @@ class House:
         self.root, self.quota, self.triggers = root, quota, triggers
         self.loop = Loop()
         self.loop.start()
-        self.store = MemoryStore(CHANNELS, clock=time.time_ns)
+        self.store = MemoryStore((LOG_CHANNEL, *CHANNELS), clock=time.time_ns)
         self.keys = VolumeKeys(b"k" * 32)
         self.volume = b"v" * 16
         self.patience_s = 600.0
@@ -63,7 +66,8 @@ class House:
             index=self.index,
             staging=self.staging,
             chunks=self.chunks,
-            channels=CHANNELS,
+            volume=VOLUME,
+            holder="tester@house",
             outbox=self.root / "outbox",
             clock=time.time_ns,
             monotonic=time.monotonic,
@@ -98,7 +102,7 @@ class House:
     def chunk_refs(self) -> list[ChunkRef]:
         """Every chunk on Discord."""
         with self.index._database.reading() as connection:
-            rows = connection.execute("SELECT id FROM chunks WHERE state = 1").fetchall()
+            rows = connection.execute("SELECT id FROM chunks WHERE state > 0").fetchall()
         return [self.index.ledger.chunk(row[0]) for row in rows]
 
     # --- what a user does ------------------------------------------------------------------------

@@ -1,0 +1,268 @@
+"""The log of one volume, as its writer uses it: records are posted, and count once the log says so.
+
+Job: seal a record, note the intent, post it (a small chunk of data may ride in its message), list the log
+again and fold it: only a settled record makes data remote, frees staging, or condemns. Who may write is
+decided in fold.py; how a machine becomes the writer is `take_over` in tenure.py.
+
+The order, which is the safety: the index is on disk before a record is posted; all data that a record names
+is acknowledged before; the record is sealed once and posted any number of times, byte for byte; nothing is
+freed before the listing has shown it settled.
+
+Threading: one thread writes. Waits go through `wait`, which says False when everything ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from discordfs.chunkstore import ChunkStore
+from discordfs.errors import (
+    BusyError,
+    Damaged,
+    DiscordfsError,
+    FormatError,
+    OutcomeUnknown,
+    TimedOut,
+)
+from discordfs.fold import FoldState
+from discordfs.ledger import Ledger, Released
+from discordfs.logbook import Logbook, Plan, RecordIntent
+from discordfs.logreading import Look, LogReader
+from discordfs.model import Clock, Kind, SealedChunk
+from discordfs.records import NO_UID, Header, PartRef, RecordType, pack_header
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 16 * 1024**2
+"""Plaintext of a record beyond which earlier parts of it go into messages of their own."""
+
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+_LOOKS = 10  # that do not show a record, before it is looked for again and, if need be, posted again
+_LONGEST_BACKOFF_S = 60.0
+
+
+class Lost(BusyError):
+    """Another writer holds the volume now."""
+
+
+class Stopped(DiscordfsError):
+    """The mount ends; what was begun goes on at the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rider:
+    """A small chunk of data that is posted in the message of a record; `id`: its row."""
+
+    id: int
+    sealed: SealedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an accepted record changed: inodes whose bytes are remote now, and staging to free."""
+
+    inodes: tuple[int, ...] = ()
+    released: tuple[Released, ...] = ()
+
+
+class Log:
+    """The writer's side. `holder` says who writes, for people; `outbox` is where sealed things wait."""
+
+    def __init__(
+        self,
+        *,
+        chunks: ChunkStore,
+        reader: LogReader,
+        book: Logbook,
+        ledger: Ledger,
+        outbox: Path,
+        holder: str,
+        clock: Clock,
+        wait: Callable[[float], bool],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        self._chunks, self._reader, self._book, self._ledger = chunks, reader, book, ledger
+        self._outbox, self._holder, self._clock = outbox, holder, clock
+        self._wait, self._failed = wait, failed
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def catch_up(self) -> Accepted:
+        """Reads what the log says since the last look, and takes note of what of ours has settled.
+
+        Raises Lost when another writer holds the volume."""
+        look = self._reader.look(self._book.state())
+        accepted = self._take_note(look)
+        self._check_holder(look.fold.state())
+        return accepted
+
+    def _take_note(self, look: Look) -> Accepted:
+        intents = {intent.uid: intent for intent in self._book.intents()}
+        inodes: list[int] = []
+        released: list[Released] = []
+        for entry in look.settled:
+            intent = intents.get(entry.uid)
+            if intent is None:
+                self._lose(look.fold.state())
+                raise self._lost(look.fold.state())
+            message = look.messages[entry.uid]
+            rider = self._book.chunk_with(intent.id)
+            if rider is not None:
+                self._ledger.landed(rider, next(iter(self._reader.riders(message).values())))
+            parts = [part.message for part in entry.header.parts]
+            state = look.fold.state() if entry is look.settled[-1] else None
+            changed, freed = self._book.accepted(intent, message.id, parts, state)
+            inodes += changed
+            released += freed
+            (self._outbox / f"{intent.uid.hex()}.chunk").unlink(missing_ok=True)
+        return Accepted(tuple(inodes), tuple(released))
+
+    def _check_holder(self, state: FoldState) -> None:
+        if state.epoch and state.owner != self._book.me:
+            self._lose(state)
+            raise self._lost(state)
+
+    def _lose(self, state: FoldState) -> None:
+        if self._book.state().owner == self._book.me:
+            self._book.set_lost(True)
+
+    def _lost(self, state: FoldState) -> Lost:
+        if state.owner == self._book.me:
+            return Lost(
+                "a copy of this state directory writes to the volume as well: two mounts must not share one; "
+                "this one is read-only from here on"
+            )
+        return Lost(describe_holder(state))
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def write(self, kind: RecordType, entries: Path, plan: Plan, rider: Rider | None = None) -> Accepted:
+        """Posts a record with these packed entries, and returns once it has settled.
+
+        All chunks that it names are on Discord already but the rider. Raises Lost, Stopped, and whatever
+        will not pass by itself; what was to be said is then still to be said."""
+        sealed, intent = self._seal(kind, entries, plan)
+        return self._until_settled(intent, sealed, rider, may_have_landed=False)
+
+    def resume(self) -> Accepted:
+        """Goes on with the records that an earlier process left on their way."""
+        done = Accepted()
+        for intent in self._book.intents():
+            rider = self._rider_of(intent)
+            try:
+                sealed = self._chunks.reopen(self._outbox / f"{intent.uid.hex()}.chunk")
+            except (OSError, Damaged, FormatError) as error:
+                log.warning("record %d cannot be posted (%s): it is made anew", intent.seq, error)
+                self._book.abandon(intent)
+                continue
+            more = self._until_settled(intent, sealed, rider, may_have_landed=True)
+            done = Accepted(done.inodes + more.inodes, done.released + more.released)
+        return done
+
+    def _rider_of(self, intent: RecordIntent) -> Rider | None:
+        chunk = self._book.chunk_with(intent.id)
+        if chunk is None:
+            return None
+        uid = next(each.uid for each in self._ledger.intents() if each.id == chunk)
+        return Rider(chunk, self._chunks.reopen(self._outbox / f"{uid.hex()}.chunk"))
+
+    def _seal(self, kind: RecordType, entries: Path, plan: Plan) -> tuple[SealedChunk, RecordIntent]:
+        state = self._book.state()
+        body = self._outbox / "record.tmp"
+        parts, begin = self._post_parts(entries, state.head_seq + 1)
+        header = Header(
+            type=kind,
+            epoch=max(1, state.epoch),
+            owner=self._book.me,
+            holder=self._holder,
+            seq=state.head_seq + 1,
+            prev=state.head_uid if state.epoch else NO_UID,
+            written_ns=self._clock(),
+            parts=parts,
+        )
+        with body.open("wb") as file, entries.open("rb") as rest:
+            file.write(pack_header(header))
+            rest.seek(begin)
+            file.write(rest.read())
+        sealed = self.seal_header(kind, body, header.seq)
+        now = self._chunks.now_ns()
+        row = self._book.intend(sealed, kind, header.seq, now, plan)
+        return sealed, RecordIntent(row, sealed.uid, kind, header.seq, now)
+
+    def seal_header(self, kind: RecordType, body: Path, seq: int) -> SealedChunk:
+        """A record's last part (header first) as a chunk in the outbox."""
+        of = Kind.SNAPSHOT if kind is RecordType.SNAPSHOT else Kind.RECORD
+        try:
+            return self._chunks.seal_log(body, 0, of, seq, self._outbox)
+        finally:
+            body.unlink()
+
+    def _post_parts(self, entries: Path, seq: int) -> tuple[tuple[PartRef, ...], int]:
+        """What is too much for one message goes ahead; the parts, and where the rest begins."""
+        size, begin, parts = entries.stat().st_size, 0, []
+        while size - begin > PART_BYTES:
+            sealed = self._chunks.seal_log(entries, begin, Kind.PART, seq, self._outbox)
+            (ref,) = self._post([sealed], self._chunks.now_ns(), may_have_landed=False)
+            parts.append(PartRef(sealed.uid, ref))
+            begin += sealed.pieces[0].length
+            sealed.path.unlink()
+        return tuple(parts), begin
+
+    def _until_settled(
+        self, intent: RecordIntent, sealed: SealedChunk, rider: Rider | None, may_have_landed: bool
+    ) -> Accepted:
+        together = [sealed, *([rider.sealed] if rider else [])]
+        self._post(together, intent.sealed_ns, may_have_landed)
+        for attempt, pause in enumerate(_pauses(), 1):
+            if attempt % _LOOKS == 0:
+                self._post(together, intent.sealed_ns, may_have_landed=True)
+            look = self._reader.look(self._book.state())
+            accepted = self._take_note(look)
+            if intent.uid in {entry.uid for entry in look.settled}:
+                self._seed(rider)
+                return accepted
+            self._check_holder(look.fold.state())
+            if look.fold.is_rejected(intent.uid):
+                self._book.abandon(intent)
+                raise DiscordfsError(f"record {intent.seq} was overtaken by another of ours: made anew")
+            self._pause(pause)
+        raise AssertionError("pauses never end")
+
+    def _seed(self, rider: Rider | None) -> None:
+        if rider is not None:
+            self._chunks.seed(rider.sealed)
+            rider.sealed.path.unlink(missing_ok=True)
+
+    def _post(self, together: list[SealedChunk], since_ns: int, may_have_landed: bool) -> list[int]:
+        """Until Discord has it; the messages. What may have landed is looked for first."""
+        backoff = 0.0
+        while True:
+            try:
+                refs = (
+                    self._chunks.find_all(together, self._reader.channel, since_ns) if may_have_landed else None
+                )
+                refs = refs or self._chunks.post_all(together, self._reader.channel)
+                return [ref.message for ref in refs]
+            except (DiscordfsError, OSError) as error:
+                may_have_landed = may_have_landed or isinstance(error, OutcomeUnknown | TimedOut)
+                self._failed("writing the log", error)
+                backoff = min(_LONGEST_BACKOFF_S, max(1.0, 2 * backoff))
+                self._pause(backoff)
+
+    def _pause(self, seconds: float) -> None:
+        if self._wait(seconds):
+            raise Stopped("the mount ends")
+
+
+def _pauses() -> Iterable[float]:
+    yield from _PAUSES
+    while True:
+        yield _PAUSES[-1]
+
+
+def describe_holder(state: FoldState) -> str:
+    """Who writes a volume, for people who wanted to."""
+    return f"the volume is written by {state.holder}"

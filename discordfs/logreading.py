@@ -1,0 +1,130 @@
+"""The log as it stands on Discord: listed, its headers opened, folded; and the entries of its records.
+
+Job: from messages to what fold.py decides about, and from a record's messages to its entries. Limits: a
+record's plaintext in memory, part by part; headers are kept by uid. What cannot be opened counts as if it
+were not there, and is told in `unreadable`. Threading: one thread at a time for each reader; asks Discord,
+so no lock may be held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from discordfs.chunks import layout
+from discordfs.chunkstore import ChunkStore
+from discordfs.errors import ConfigError, Damaged, FormatError, MissingError, RemoteGone
+from discordfs.fold import Fold, FoldState, LogEntry
+from discordfs.model import ChunkRef, Kind
+from discordfs.records import Header, unpack_header
+from discordfs.remote.base import Message
+
+log = logging.getLogger(__name__)
+
+_READERS = 8
+_KEPT = 16  # bodies of small records that were just read for their headers
+_SMALL = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The log from a settled point on, folded. `settled` are the records that settled since, in order;
+    `messages` where each record lies; `unreadable` says what could not be opened, in sentences."""
+
+    fold: Fold
+    settled: tuple[LogEntry, ...]
+    messages: dict[bytes, Message] = field(repr=False)
+    unreadable: tuple[str, ...] = ()
+
+
+class LogReader:
+    """The log in one channel."""
+
+    def __init__(self, chunks: ChunkStore, channel: int) -> None:
+        self._chunks = chunks
+        self.channel = channel
+        self._headers: LRUCache[bytes, Header] = LRUCache(4096)
+        self._bodies: LRUCache[bytes, bytes] = LRUCache(_KEPT)
+
+    def look(self, state: FoldState) -> Look:
+        """What the log says after that settled point. Raises as the listing does."""
+        return self.fold(Fold(state), self._chunks.list_after(self.channel, state.head_message))
+
+    def fold(self, fold: Fold, messages: Iterable[Message]) -> Look:
+        """These messages (oldest first), folded; their headers are read, several at a time."""
+        records = [
+            (message, held.uid)
+            for message in messages
+            for held in layout.held(message)
+            if held.kind in (Kind.RECORD, Kind.SNAPSHOT)
+        ]
+        unreadable: list[str] = []
+        found: dict[bytes, Message] = {}
+        for (message, uid), header in zip(records, self._read_headers(records), strict=True):
+            if isinstance(header, str):
+                if header:
+                    unreadable.append(header)
+                continue
+            found.setdefault(uid, message)
+            fold.add(LogEntry(header, uid, message.id))
+        fold.pass_time(self._chunks.now_ns())
+        return Look(fold, tuple(fold.take_settled()), found, tuple(unreadable))
+
+    def _read_headers(self, records: list[tuple[Message, bytes]]) -> Iterator[Header | str]:
+        if len(records) < 2:
+            return map(self._header, records)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="discordfs-log") as readers:
+            return iter(list(readers.map(self._header, records)))
+
+    def _header(self, record: tuple[Message, bytes]) -> Header | str:
+        """The header, or a sentence about why there is none ("" for another volume's record)."""
+        message, uid = record
+        known = self._headers.get(uid)
+        if known is not None:
+            return known
+        try:
+            data = self._chunks.read_log(message, uid)
+            header, _ = unpack_header(data)
+        except FormatError:
+            raise
+        except ConfigError as error:
+            log.debug("message %d: %s", message.id, error)
+            return ""
+        except (Damaged, MissingError, RemoteGone) as error:
+            return f"log message {message.id} cannot be read: {error}"
+        self._headers[uid] = header
+        if len(data) <= _SMALL:
+            self._bodies[uid] = data
+        return header
+
+    # --- entries --------------------------------------------------------------------------------------
+
+    def runs(self, entry: LogEntry, message: Message) -> Iterator[bytes]:
+        """What a record says, packed (records.unpack_entries). Raises Damaged, MissingError, RemoteGone
+        where parts of it are gone."""
+        for part in entry.header.parts:
+            holder = self._chunks.message(self.channel, part.message)
+            yield self._chunks.read_log(holder, part.uid)
+        data = self._bodies.get(entry.uid) or self._chunks.read_log(message, entry.uid)
+        yield data[unpack_header(data)[1] :]
+
+    def riders(self, message: Message) -> dict[bytes, ChunkRef]:
+        """The data chunks in a record's message, by uid."""
+        return {
+            held.uid: self._chunks.locate(message, held.uid)
+            for held in layout.held(message)
+            if held.kind is Kind.DATA
+        }
+
+    def stored_size(self, entry: LogEntry, message: Message) -> int:
+        """Bytes of the record's own attachments (its parts are whole messages: not counted)."""
+        return sum(
+            attachment.size
+            for held in layout.held(message)
+            if held.uid == entry.uid
+            for attachment in held.attachments
+        )
