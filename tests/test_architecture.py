@@ -23,6 +23,7 @@ ORDER = (
     "tokens",
     "registry",
     "keys",
+    "recoverycode",
     "codec",
     "soundness",
     "records",
