@@ -22,6 +22,7 @@ from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
 from discordfs.config import Config, Settings, StateDirectory
 from discordfs.control import Progress
+from discordfs.disk import boot_id
 from discordfs.errors import DiscordfsError, TimedOut
 from discordfs.fs import Drive
 from discordfs.index import Index
@@ -124,7 +125,8 @@ def open_drive(
             random_bytes=os.urandom,
         )
         undo.callback(chunks.close)
-        index = Index(state.index_file, time.time_ns(), Caller(os.geteuid(), os.getegid()))
+        owner = Caller(os.geteuid(), os.getegid())
+        index = Index(state.index_file, time.time_ns(), owner, boot_id(), state.staging)
         undo.callback(index.close)
         staging = Staging(
             state.staging, settings.staging_bytes(free), index.ledger.staged_by_segment(), time.monotonic

@@ -4,9 +4,11 @@ Job: transactions, counters that never repeat, sync and checkpoint. A commit sur
 process; `sync` makes all commits so far survive a power cut. Threading: every use of the connection is
 inside `transaction()` or `reading()`, which hold one lock; nothing in here waits for the network.
 
-The order that keeps power cuts harmless: nothing of the index may reach the disk before the staging bytes
-that it names. So SQLite's own checkpoints are off, and `sync` and `checkpoint` sync staging first: `sync`
-once outside the lock for the bulk, once inside for the little that came since.
+The order that keeps power cuts harmless: no sync of the index before the sync of the staging bytes that it
+names. So SQLite's own checkpoints are off, and `sync` and `checkpoint` sync staging first: `sync` once
+outside the lock for the bulk, once inside for the little that came since. Whatever an older state of the
+index may still need (segments, sealed chunks) is deleted only once a newer one is on disk: `once_synced`.
+What the kernel writes to disk on its own, before any sync, is for powercut.py to look at.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from discordfs import schema
+from discordfs import schema, unsynced
 from discordfs.errors import ConfigError, NoSpace
 
 T = TypeVar("T")
@@ -30,12 +32,18 @@ _RESERVE = 4096
 _LARGEST_WAL = 16 * 1024**2
 _COMMITS_BETWEEN_LOOKS = 64
 _BALLAST = 4 * 1024**2
+_MOST_LOST_NUMBERS = 1024**2
+"""More numbers than are ever handed out between two syncs: each of these is a commit, and the WAL of far
+fewer commits is checkpointed."""
 
 
 class Database:
-    """The index's file at `path`, made if absent. Raises FormatError, ConfigError."""
+    """The index's file at `path`, made if absent. Raises FormatError, ConfigError.
 
-    def __init__(self, path: Path) -> None:
+    `boot_id` names this run of the machine; powercut.py has looked at the file before when it is another
+    one than the file says. Without it power cuts are not thought of."""
+
+    def __init__(self, path: Path, boot_id: str = "") -> None:
         self.path = path
         self._lock = threading.RLock()
         self._counters: dict[str, tuple[int, int]] = {}
@@ -44,8 +52,27 @@ class Database:
         self._ballast = path.with_name(path.name + "-ballast")
         self._load_ballast()
         self._commits = 0
+        self._synced_commits = -1
         self._enough_wal = _LARGEST_WAL
-        self._sync_staging: Callable[[], None] = lambda: None
+        self._sync_staging: Callable[[], Callable[[], None]] = lambda: _nothing
+        self._once_synced: list[Callable[[], None]] = []
+        self._is_closed = False
+        self._begin(boot_id)
+
+    def _begin(self, boot_id: str) -> None:
+        """Notes in which run of the machine the index is used, before anything else is. When the last one
+        went down, commits may be gone whose numbers are in use elsewhere: those are left out."""
+        with self.reading() as connection:
+            (before,) = connection.execute("SELECT boot_id FROM machine").fetchone()
+        if not boot_id or before == boot_id:
+            return
+        with self._durably(), self.transaction() as connection:
+            if before:
+                connection.execute(
+                    "UPDATE counters SET ceiling = ceiling + ? WHERE name IN ('inode', 'commit')",
+                    (_MOST_LOST_NUMBERS,),
+                )
+            connection.execute("UPDATE machine SET boot_id = ?", (boot_id,))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -91,9 +118,17 @@ class Database:
             self._ballast.unlink(missing_ok=True)
             log.warning("the disk of %s is nearly full (%s): removing files may fail", self.path, error)
 
-    def before_sync(self, sync_staging: Callable[[], None]) -> None:
-        """What has to be on disk before any commit is: called ahead of each sync and checkpoint."""
+    def before_sync(self, sync_staging: Callable[[], Callable[[], None]]) -> None:
+        """What has to be on disk before any commit is: called ahead of each sync and checkpoint. What it
+        gives is called after that sync, for what may be deleted then."""
         self._sync_staging = sync_staging
+
+    def once_synced(self, action: Callable[[], None]) -> None:
+        """Calls `action` after the next sync that covers all commits so far, on whatever thread that has:
+        for deleting what an older state of the index may still need. It must be short, and may raise
+        OSError. Not called when the process ends before."""
+        with self._lock:
+            self._once_synced.append(action)
 
     def on_rollback(self, callback: Callable[[], None]) -> None:
         """Called, under the lock, after each transaction that was undone: what was kept in memory beside
@@ -120,28 +155,65 @@ class Database:
         return row[0], row[0]
 
     def sync(self) -> None:
-        """Every commit so far, and the staging bytes they name, are on disk when this returns."""
+        """Every commit so far, and the staging bytes they name, are on disk when this returns. Raises
+        NoSpace, OSError."""
         self._sync_staging()
         with self._lock:
-            self._sync_staging()
+            actions = self._sync_locked()
+        _run(actions)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether nothing was committed since the last sync (a look without the lock)."""
+        return self._synced_commits == self._commits
+
+    def _sync_locked(self, is_last: bool = False) -> list[Callable[[], None]]:
+        """Returns what is to be done afterwards."""
+        actions, self._once_synced = self._once_synced, []
+        try:
+            actions.append(self._sync_staging())
+            if is_last or not self.is_synced:
+                self._sync_commits(is_last)
+        except BaseException:
+            self._once_synced[:0] = actions
+            raise
+        return actions
+
+    def _sync_commits(self, is_last: bool) -> None:
+        with self._durably(), self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO counters VALUES ('sync', 0) "
+                "ON CONFLICT (name) DO UPDATE SET ceiling = ceiling + 1"
+            )
+            unsynced.clear(connection)
+            if is_last:
+                connection.execute("UPDATE machine SET boot_id = ''")
+        self._synced_commits = self._commits
+
+    @contextmanager
+    def _durably(self) -> Iterator[None]:
+        """Commits within are on disk when they return, and all before them."""
+        with self._lock:
             self._connection.execute("PRAGMA synchronous = FULL")
             try:
-                with self.transaction() as connection:
-                    connection.execute(
-                        "INSERT INTO counters VALUES ('sync', 0) "
-                        "ON CONFLICT (name) DO UPDATE SET ceiling = ceiling + 1"
-                    )
+                yield
             finally:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def checkpoint(self) -> None:
-        """Moves the WAL into the database. A frozen view keeps some of it where it is: that goes later.
-        Raises sqlite3.Error, OSError; nothing is lost then."""
+        """Syncs, and moves the WAL into the database. A frozen view keeps some of it where it is: that
+        goes later. Raises sqlite3.Error, OSError, NoSpace; nothing is lost then."""
+        self._checkpoint(is_last=False)
+
+    def _checkpoint(self, is_last: bool) -> None:
         with self._lock:
-            self._sync_staging()
-            is_busy = self._empty_wal()
-            self._enough_wal = (self._wal_bytes() if is_busy else 0) + _LARGEST_WAL
-            self._load_ballast()
+            actions = self._sync_locked(is_last)
+            try:
+                is_busy = self._empty_wal()
+                self._enough_wal = (self._wal_bytes() if is_busy else 0) + _LARGEST_WAL
+                self._load_ballast()
+            finally:
+                _run(actions)
 
     def _empty_wal(self) -> bool:
         """As far as frozen views let it, without waiting for them; whether they were in the way."""
@@ -152,12 +224,14 @@ class Database:
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
 
-    def _try_checkpoint(self) -> None:
+    def _try_checkpoint(self, is_last: bool = False) -> bool:
         """Ours to do now and then; what was committed stands all the same where it fails."""
         try:
-            self.checkpoint()
-        except (sqlite3.Error, OSError) as error:
+            self._checkpoint(is_last)
+        except (sqlite3.Error, OSError, NoSpace) as error:
             log.warning("the WAL of %s cannot be moved into it for now: %s", self.path, error)
+            return False
+        return True
 
     def freeze(self, change: Callable[[sqlite3.Connection], T]) -> tuple[T, sqlite3.Connection]:
         """Runs `change` in a transaction, and gives beside its result a connection that goes on seeing the
@@ -182,15 +256,45 @@ class Database:
             raise
         return result, view
 
+    def _view(self) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+
     def _wal_bytes(self) -> int:
         wal = self.path.with_name(self.path.name + "-wal")
         return wal.stat().st_size if wal.exists() else 0
 
     def close(self) -> None:
-        """Also where the WAL cannot be moved into the database: the next start finds it beside it."""
+        """Also where the WAL cannot be moved into the database: the next start finds it beside it. Once
+        more is nothing."""
         with self._lock:
-            self._try_checkpoint()
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if self._try_checkpoint(is_last=True):
+                self._connection.close()
+            else:
+                self._close_and_leave_wal()
+
+    def _close_and_leave_wal(self) -> None:
+        """The last connection to close would checkpoint, with staging perhaps not on disk. One that only
+        reads does not."""
+        with closing(self._view()) as last:
+            last.execute("SELECT 1 FROM counters LIMIT 1").fetchall()
             self._connection.close()
+
+
+def _run(actions: Iterable[Callable[[], None]]) -> None:
+    """Each deletes something: what stays is found by the next start."""
+    for action in actions:
+        try:
+            action()
+        except OSError as error:
+            log.warning("something that is not needed any more cannot be deleted: %s", error)
+
+
+def _nothing() -> None:
+    """What is left to do when there is no staging."""
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 def sync_directory(path: Path) -> None:
     """The names in a directory are on disk when this returns (fsync(2): a file's own sync is not enough)."""
@@ -13,3 +15,15 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """For its owner alone; its name is on disk when this returns. Nothing when it is there."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def boot_id() -> str:
+    """What the kernel calls this run of the machine (random(4)): another one after each start."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()

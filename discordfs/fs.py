@@ -58,6 +58,7 @@ from discordfs.node import Node
 from discordfs.nodes import NodeTable
 from discordfs.readahead import Readahead
 from discordfs.staging import Moved, Staging
+from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
 from discordfs.xattrs import ExtendedAttributes
 
@@ -107,6 +108,9 @@ class Drive:
         self._linked: set[int] = set()
         uploader.attach(self._nodes.settle, self._nodes.reload)
         index.before_sync(staging.sync)
+        self._syncer = Syncer(index)
+        staging.on_dying(self._syncer.wake)
+        self._syncer.start()
 
     def time_ns(self) -> int:
         return self._clock()
@@ -494,6 +498,7 @@ class Drive:
 
     def close(self) -> None:
         """The mount ends: whatever is still open is committed as if it had been closed."""
+        self._syncer.stop()
         for handle in list(self._handles):
             self.release(handle)
 

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from discordfs import powercut, unsynced
 from discordfs.cut import Cut
 from discordfs.database import Database
 from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook
 from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
+from discordfs.unsynced import Sum
 
 _REMEMBERED = 100_000
 """Inodes, and names, whose attributes stay in RAM: some 80 MB at most; then it begins anew."""
@@ -32,10 +34,17 @@ _ATTR = "ino, mode, nlink, uid, gid, rdev, size, (allocated + 511) / 512, atime_
 class Index:
     """The index in the file at `path`; made with an empty root directory (owned by `owner`) if absent.
 
-    Raises FormatError for a newer format, ConfigError for a file that is no index."""
+    `boot_id` names this run of the machine (disk.boot_id) and `staging` is the directory of segments: when
+    the machine has gone down since, the index is first brought to a moment whose bytes are all there. Both
+    left out: nobody looks. Raises FormatError for a newer format, ConfigError for a file that is no index.
+    """
 
-    def __init__(self, path: Path, now_ns: int, owner: Caller) -> None:
-        self._database = Database(path)
+    def __init__(
+        self, path: Path, now_ns: int, owner: Caller, boot_id: str = "", staging: Path | None = None
+    ) -> None:
+        if staging is not None:
+            powercut.mend(path, staging, boot_id)
+        self._database = Database(path, boot_id)
         self._attrs: dict[int, Attr] = {}
         self._names: dict[tuple[int, bytes], int] = {}
         self._database.on_rollback(self._forget_all)
@@ -266,10 +275,14 @@ class Index:
         )
         self._remember(attr)
 
-    def commit(self, attr: Attr, allocated: int, cut_from: int, extents: Sequence[Extent]) -> list[Released]:
+    def commit(
+        self, attr: Attr, allocated: int, cut_from: int, extents: Sequence[Extent], sums: Iterable[Sum] = ()
+    ) -> list[Released]:
         """A file's new attributes and contents, at once: everything from `cut_from` on goes (END:
-        nothing), then each staged extent takes its place. `allocated`: bytes in extents afterwards."""
+        nothing), then each staged extent takes its place. `allocated`: bytes in extents afterwards;
+        `sums`: the checksums of the staged bytes."""
         with self._database.transaction() as connection:
+            unsynced.note(connection, sums)
             released = self.ledger.replace(connection, attr.ino, cut_from, extents)
             connection.execute("UPDATE inodes SET allocated = ? WHERE ino = ?", (allocated, attr.ino))
             self._store(connection, attr)
@@ -328,9 +341,20 @@ class Index:
 
     # --- to disk --------------------------------------------------------------------------------------
 
-    def before_sync(self, sync_staging: Callable[[], None]) -> None:
-        """Staging's sync: always called before any commit that may name staged bytes goes to disk."""
+    def before_sync(self, sync_staging: Callable[[], Callable[[], None]]) -> None:
+        """Staging's sync: always called before any commit that may name staged bytes goes to disk; what it
+        gives is called after."""
         self._database.before_sync(sync_staging)
+
+    def once_synced(self, action: Callable[[], None]) -> None:
+        """`action` deletes something that an older state of the index may still need: it is called after
+        the next sync."""
+        self._database.once_synced(action)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether nothing was committed since the last sync."""
+        return self._database.is_synced
 
     def sync(self) -> None:
         """All commits so far, and the staging bytes they name, survive a power cut when this returns."""

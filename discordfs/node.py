@@ -96,7 +96,7 @@ class Node:
         inside = self._dirty_around(offset, end)
         if inside is not None:
             position = inside.segment_position + offset - inside.offset
-            self._staging.overwrite(inside.segment, position, data)
+            self._staging.overwrite(self._run, inside.segment, position, data)
         else:
             self._write_fresh(data, offset)
         self.size = max(self.size, end)
@@ -153,7 +153,9 @@ class Node:
             self._index.set_attr(attr)
 
     def _commit(self, attr: Attr) -> None:
-        released = self._index.commit(attr, self.extents().total, self._cut_from, list(self._dirty))
+        sums = self._staging.sums(self._run)
+        released = self._index.commit(attr, self.extents().total, self._cut_from, list(self._dirty), sums)
+        self._run.sums.clear()
         self._dirty = ExtentMap()
         self._cut_from = END
         self._changed = False
@@ -166,6 +168,7 @@ class Node:
     def abandon(self) -> None:
         """What was written and could not be committed goes."""
         self._free(self._dirty)
+        self._run.sums.clear()
         self._dirty = ExtentMap()
         self._changed = False
 

@@ -186,6 +186,25 @@ LOG_TRIGGERS = [
     for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
 ]
 
+POWER_TABLES = """
+-- Staged bytes that commits name and no sync has covered yet, with what they are to be. Emptied by each
+-- sync; compared with staging when the machine has gone down (unsynced.py, powercut.py).
+CREATE TABLE unsynced (
+    segment  INTEGER NOT NULL,            -- number of the staging segment
+    position INTEGER NOT NULL,            -- bytes from its start
+    length   INTEGER NOT NULL,            -- bytes
+    sum      BLOB NOT NULL,               -- their xxh3_64, 8 bytes, big-endian
+    PRIMARY KEY (segment, position)
+) WITHOUT ROWID;
+
+-- One row: the run of the machine in which the index was opened last.
+CREATE TABLE machine (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    boot_id TEXT NOT NULL                 -- /proc/sys/kernel/random/boot_id; empty: closed, all of it on disk
+);
+INSERT INTO machine VALUES (1, '');
+"""
+
 migrations = Migrations("discordfs")
 
 
@@ -199,6 +218,11 @@ def log(database: sqlite_utils.Database) -> None:
     _run(database, LOG_TABLES)
     for trigger in LOG_TRIGGERS:
         database.execute(trigger)
+
+
+@migrations()
+def power(database: sqlite_utils.Database) -> None:
+    _run(database, POWER_TABLES)
 
 
 def _run(database: sqlite_utils.Database, statements: str) -> None:

@@ -17,12 +17,13 @@ else ever happens to an extent.
 
 Staged bytes are immutable: a later write gets a new range of staging, so that a chunk never mixes two
 versions. Only a dirty range may be written again in place. Staging is freed last, after the commit that
-stopped referring to it.
+stopped referring to it, and after the sync of that commit: after a power cut the index before may be the one
+that counts, and needs the bytes that it names.
 
-Job of this module: the segments. A segment is a file that is filled from its start and deleted once
-nothing refers to it. Limits: the quota, in bytes of segments; who writes waits for room in `admit`, with
-no lock held. Threading: any thread; `_lock` guards the table of segments and is held across no read or
-write of data.
+Job of this module: the segments. A segment is a file that is filled from its start. It is dead once nothing
+refers to it, and deleted by the next sync of the index (`sync`). Limits: the quota, in bytes of segments;
+who writes waits for room in `admit`, with no lock held. Threading: any thread; `_lock` guards the table of
+segments and is held across no read or write of data.
 """
 
 from __future__ import annotations
@@ -30,19 +31,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from discordfs.disk import sync_directory
+from discordfs.disk import make_directory, sync_directory
 from discordfs.errors import Damaged, DiscordfsError, Interrupted, NoSpace
 from discordfs.ledger import Released
+from discordfs.unsynced import Sum, Sums
 
 _MIB = 1024**2
 _LARGEST_RUN = 4 * _MIB
 _PRESSURE = 0.5
 _SLOW_DOWN = 0.9
 _POLL_S = 0.25
+_MUCH_DEAD = 64 * _MIB
+"""Bytes of dead segments that are worth a sync of their own."""
 
 
 class Moved(DiscordfsError):
@@ -60,17 +65,21 @@ class Placement:
 
 @dataclass(slots=True)
 class Run:
-    """A stretch of a segment reserved for one file's next writes. Guarded by that file's lock."""
+    """A stretch of a segment reserved for one file's next writes, and the checksums of what it wrote since
+    its last commit. Guarded by that file's lock."""
 
     segment: int = 0
     position: int = 0
     end: int = 0
     next_size: int = 0
+    sums: Sums = field(default_factory=Sums)
 
 
 @dataclass(slots=True)
 class _Segment:
-    """`filled`: bytes handed out from its start; `live`: of those, reserved or referred to."""
+    """`filled`: bytes handed out from its start; `live`: of those, reserved or referred to. `is_dead`:
+    none, and never again. `may_go`: and no index on disk names it. `is_lost`: a sync of it failed, after
+    which the kernel calls clean what it never wrote."""
 
     number: int
     path: Path
@@ -79,14 +88,17 @@ class _Segment:
     live: int
     is_full: bool
     unsynced: bool = False
+    is_dead: bool = False
+    may_go: bool = False
+    is_lost: bool = False
     pins: int = 0
 
 
 class Staging:
     """The segments in `directory` (made if absent), at most `quota` bytes of them.
 
-    `live` says how many bytes the index refers to in each segment; segments it does not name hold nothing
-    and are deleted. `patience_s`: how long a writer waits at the quota without any progress before
+    `live` says how many bytes the index refers to in each segment; segments it does not name are dead.
+    `patience_s`: how long a writer waits at the quota without any progress before
     NoSpace. `monotonic` gives seconds.
     """
 
@@ -111,9 +123,11 @@ class Staging:
         self._filling: _Segment | None = None
         self._holds = 0
         self._freed_bytes = 0
-        self._directory_unsynced = False
+        self._dead_bytes = 0
+        self._directory_unsynced = True
         self._pressed: Callable[[], None] = lambda: None
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._dying: Callable[[], None] = lambda: None
+        make_directory(directory)
         self._load(live)
 
     def _load(self, live: Mapping[int, int]) -> None:
@@ -121,17 +135,17 @@ class Staging:
         for path in sorted(self._directory.glob("*.segment")):
             number = int(path.stem, 16)
             last = max(last, number)
-            if number in live:
-                self._open(number, path, live[number])
-            else:
-                path.unlink()
+            self._open(number, path, live.get(number, 0))
         self._next_number = max(last, *live, 0) + 1 if live else last + 1
 
     def _open(self, number: int, path: Path, live: int) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         filled = os.fstat(fd).st_size
-        self._segments[number] = _Segment(number, path, fd, filled, live, is_full=True, unsynced=True)
+        self._segments[number] = segment = _Segment(
+            number, path, fd, filled, live, is_full=True, unsynced=True
+        )
         self.used += filled
+        self._note_if_dead(segment)
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -142,6 +156,7 @@ class Staging:
         if self.used + length <= self.quota * _PRESSURE:
             return
         self._pressed()
+        self._ask_for_sync()
         if self.used + length > self.quota * _SLOW_DOWN:
             self._wait_for_room(length, cancelled)
 
@@ -150,6 +165,7 @@ class Staging:
             self._room.wait(timeout=min(0.05, max(0.0, self.used / self.quota - _SLOW_DOWN) / 2))
             progress, since = self._freed_bytes, self._monotonic()
             while self.used + length > self.quota:
+                self._ask_for_sync()
                 self._room.wait(timeout=_POLL_S)
                 if cancelled():
                     raise Interrupted("the write was interrupted while it waited for room in staging")
@@ -165,8 +181,18 @@ class Staging:
         """Called, with no lock held, by each writer that finds staging half full."""
         self._pressed = callback
 
+    def on_dying(self, callback: Callable[[], None]) -> None:
+        """Called when room is wanted that the next sync of the index gives back; staging's lock may be
+        held, so it must only wake somebody."""
+        self._dying = callback
+
+    def _ask_for_sync(self) -> None:
+        if self._dead_bytes:
+            self._dying()
+
     def is_pressed(self) -> bool:
-        return self.used > self.quota * _PRESSURE
+        """Whether uploads should make room (what is dead only waits for a sync)."""
+        return self.used - self._dead_bytes > self.quota * _PRESSURE
 
     def write(self, run: Run, data: bytes | memoryview) -> list[Placement]:
         """Puts `data` into fresh ranges, in order; whoever calls holds the lock of the file that owns
@@ -188,12 +214,24 @@ class Staging:
             self._reserve(run, len(data))
         placed = Placement(run.segment, run.position, min(len(data), run.end - run.position))
         self._put(placed.segment, placed.position, data[: placed.length])
+        run.sums.add(placed.segment, placed.position, data[: placed.length])
         run.position += placed.length
         return placed
 
-    def overwrite(self, segment: int, position: int, data: bytes | memoryview) -> None:
-        """Writes again over a dirty range: one that nobody but the open file knows of."""
+    def overwrite(self, run: Run, segment: int, position: int, data: bytes | memoryview) -> None:
+        """Writes again over a dirty range of the file that owns `run`: one that nobody else knows of."""
+        run.sums.spoil(segment, position, len(data))
         self._put(segment, position, memoryview(data))
+
+    def sums(self, run: Run) -> list[Sum]:
+        """The checksums of all that the file wrote since they were cleared. Raises OSError, Damaged."""
+        return run.sums.totals(self._read_again)
+
+    def _read_again(self, segment: int, position: int, length: int) -> bytes | None:
+        try:
+            return self.read(segment, position, length)
+        except Moved:
+            return None
 
     def _put(self, number: int, position: int, data: memoryview) -> None:
         segment = self._segments[number]
@@ -225,7 +263,7 @@ class Staging:
         self._directory_unsynced = True
         if previous is not None:
             previous.is_full = True
-            self._free_if_dead(previous)
+            self._note_if_dead(previous)
         return self._filling
 
     def close_run(self, run: Run) -> None:
@@ -245,23 +283,25 @@ class Staging:
 
     def read(self, number: int, position: int, length: int) -> bytes:
         """Raises Moved when the segment is gone, Damaged when it is shorter than the index says."""
+        with self._pinned(number) as segment:
+            data = os.pread(segment.fd, length, position)
+            if len(data) != length:
+                raise Damaged(f"staging segment {segment.path} ends before byte {position + length}")
+            return data
+
+    @contextmanager
+    def _pinned(self, number: int) -> Iterator[_Segment]:
         with self._lock:
             segment = self._segments.get(number)
             if segment is None:
                 raise Moved(f"segment {number:x}")
             segment.pins += 1
         try:
-            data = os.pread(segment.fd, length, position)
+            yield segment
         finally:
-            self._unpin(segment)
-        if len(data) != length:
-            raise Damaged(f"staging segment {segment.path} ends before byte {position + length}")
-        return data
-
-    def _unpin(self, segment: _Segment) -> None:
-        with self._room:
-            segment.pins -= 1
-            self._free_if_dead(segment)
+            with self._room:
+                segment.pins -= 1
+                self._delete_if_free(segment)
 
     # --- freeing ------------------------------------------------------------------------------------
 
@@ -284,48 +324,78 @@ class Staging:
             with self._room:
                 self._holds -= 1
                 for segment in list(self._segments.values()):
-                    self._free_if_dead(segment)
+                    self._delete_if_free(segment)
 
     def _drop(self, segment: _Segment, length: int) -> None:
         segment.live -= length
-        self._free_if_dead(segment)
+        self._note_if_dead(segment)
 
-    def _free_if_dead(self, segment: _Segment) -> None:
-        if segment.live > 0 or segment.pins or self._holds or segment.number not in self._segments:
+    def _note_if_dead(self, segment: _Segment) -> None:
+        if segment.live > 0 or segment.is_dead:
             return
-        if not segment.is_full:
+        if self._filling is segment:
             self._filling = None
+        segment.is_dead = True
+        self._dead_bytes += segment.filled
+        if self._dead_bytes >= min(_MUCH_DEAD, self.quota // 4):
+            self._dying()
+
+    def _delete_if_free(self, segment: _Segment) -> None:
+        if not segment.may_go or segment.pins or self._holds or segment.number not in self._segments:
+            return
         del self._segments[segment.number]
         os.close(segment.fd)
         segment.path.unlink()
         self.used -= segment.filled
+        self._dead_bytes -= segment.filled
         self._freed_bytes += segment.filled
         self._room.notify_all()
 
+    def _delete(self, dead: Iterable[_Segment]) -> None:
+        with self._room:
+            for segment in dead:
+                segment.may_go = True
+                self._delete_if_free(segment)
+
     # --- to disk ------------------------------------------------------------------------------------
 
-    def sync(self) -> None:
-        """Everything written before the call is on disk when it returns."""
+    def sync(self) -> Callable[[], None]:
+        """Everything written before the call, and not dead, is on disk when it returns. What it gives is
+        to be called when the index has been synced after it: that deletes what was dead before. Raises
+        OSError; once a segment could not be synced, it does so until that segment has been uploaded, as
+        nobody knows what of it is on disk."""
         with self._sync_lock:
-            for segment in self._take_unsynced():
-                try:
-                    os.fdatasync(segment.fd)
-                except OSError:
-                    segment.unsynced = True
-                    raise
-                finally:
-                    self._unpin(segment)
-            if self._directory_unsynced:
-                self._directory_unsynced = False
-                sync_directory(self._directory)
+            with self._lock:
+                dead = [segment for segment in self._segments.values() if segment.is_dead]
+                unsynced = [each for each in self._segments.values() if each.unsynced and not each.is_dead]
+            for segment in unsynced:
+                # One that went meanwhile needs no sync.
+                with suppress(Moved), self._pinned(segment.number):
+                    self._sync_segment(segment)
+            self._sync_names()
+        return partial(self._delete, dead)
 
-    def _take_unsynced(self) -> list[_Segment]:
-        with self._lock:
-            taken = [segment for segment in self._segments.values() if segment.unsynced]
-            for segment in taken:
-                segment.unsynced = False
-                segment.pins += 1
-        return taken
+    def _sync_segment(self, segment: _Segment) -> None:
+        if segment.is_lost:
+            raise OSError(
+                f"{segment.path} could not be written to disk before: what it holds must be uploaded"
+            )
+        segment.unsynced = False
+        try:
+            os.fdatasync(segment.fd)
+        except OSError:
+            segment.unsynced = segment.is_lost = True
+            raise
+
+    def _sync_names(self) -> None:
+        if not self._directory_unsynced:
+            return
+        self._directory_unsynced = False
+        try:
+            sync_directory(self._directory)
+        except OSError:
+            self._directory_unsynced = True
+            raise
 
     def room(self) -> int:
         """Bytes that can still be staged."""

@@ -16,7 +16,7 @@ MIB = 1024**2
 
 
 class Time:
-    """Seconds that pass only when a test says so."""
+    """Seconds: one at each look."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -28,6 +28,12 @@ class Time:
 
 def make(directory: Path, live: dict[int, int] | None = None, quota: int = 64 * MIB) -> Staging:
     return Staging(directory, quota, live or {}, Time())
+
+
+def index_synced(staging: Staging) -> None:
+    """What the index does at each of its syncs."""
+    delete_dead = staging.sync()
+    delete_dead()
 
 
 def test_bytes_come_back_and_stay_where_they_are(tmp_path: Path) -> None:
@@ -60,7 +66,11 @@ def test_a_segment_goes_with_the_last_reference_and_not_before(tmp_path: Path) -
     staging.close_run(run)
     staging.release([Released(first.segment, 1000)])
     assert staging.read(second.segment, second.position, 1000) == b"b" * 1000
+    index_synced(staging)
+    assert staging.read(second.segment, second.position, 1000) == b"b" * 1000
     staging.release([Released(second.segment, 1000)])
+    assert staging.read(second.segment, second.position, 1000) == b"b" * 1000, "the index on disk names it"
+    index_synced(staging)
     with pytest.raises(Moved):
         staging.read(second.segment, second.position, 1000)
     assert list(tmp_path.iterdir()) == []
@@ -74,6 +84,7 @@ def test_nothing_goes_while_it_is_held(tmp_path: Path) -> None:
     staging.close_run(run)
     with staging.hold():
         staging.release([Released(placed.segment, 1000)])
+        index_synced(staging)
         assert staging.read(placed.segment, placed.position, 1000) == b"a" * 1000
     with pytest.raises(Moved):
         staging.read(placed.segment, placed.position, 1000)
@@ -87,6 +98,7 @@ def test_a_restart_keeps_what_the_index_names_and_nothing_else(tmp_path: Path) -
     staging.close()
     live = {each.segment: each.length for each in keep}
     staging = make(tmp_path, live, quota=16 * MIB)
+    index_synced(staging)
     assert b"".join(staging.read(p.segment, p.position, p.length) for p in keep) == b"k" * (2 * MIB)
     assert {int(path.stem, 16) for path in tmp_path.iterdir()} == set(live)
     fresh = staging.write(Run(), b"new")[0]
@@ -120,7 +132,12 @@ def test_a_writer_at_the_quota_waits_until_something_is_freed(tmp_path: Path) ->
     thread.start()
     assert waits.wait(30)
     assert not done.is_set()
+    wakes = threading.Event()
+    staging.on_dying(wakes.set)
     staging.release([Released(each.segment, each.length) for each in placed])
+    assert wakes.wait(30), "nobody was told that a sync would make room"
+    assert not done.is_set()
+    index_synced(staging)
     thread.join(30)
     assert done.is_set()
     staging.close()
