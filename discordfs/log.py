@@ -151,8 +151,8 @@ class Log:
         """Goes on with the records that an earlier process left on their way."""
         done = Accepted()
         for intent in self._book.intents():
-            rider = self._rider_of(intent)
             try:
+                rider = self._rider_of(intent)
                 sealed = self._chunks.reopen(self._outbox / f"{intent.uid.hex()}.chunk")
             except (OSError, Damaged, FormatError) as error:
                 log.warning("record %d cannot be posted (%s): it is made anew", intent.seq, error)

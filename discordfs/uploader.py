@@ -177,6 +177,7 @@ class Uploader:
                 progress(self.status())
                 with self._changed:
                     self._changed.wait(timeout=0.25)
+            self._index.sync()
             return True
         finally:
             with self._changed:
@@ -329,7 +330,14 @@ class Uploader:
 
     def _begin(self) -> None:
         """What an earlier process left of the log's side."""
-        self._guarded(lambda: (self._release(self.log.catch_up()), self._release(self.log.resume())))
+        riders = [intent.id for intent in self._index.ledger.intents() if intent.record]
+        self._guarded(self._catch_up)
+        for rider in riders:
+            self._poster.send_left_over(rider)
+
+    def _catch_up(self) -> None:
+        self._release(self.log.catch_up())
+        self._release(self.log.resume())
 
     def _record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> None:
         self._guarded(lambda: self._release(self._write_record(kind, draft, plan, rider)), plan.cut)
@@ -339,11 +347,14 @@ class Uploader:
     def _write_record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> Accepted:
         ledger = self._index.ledger
         riding = {rider.id} if rider else set()
-        self._wait_for_chunks(plan.named - riding)
-        with draft.open("ab") as file:
-            for chunk in sorted(plan.named):
-                file.write(pack_entry(ledger.entry(chunk, rides=chunk in riding)))
-        return self.log.write(kind, draft, plan, rider)
+        try:
+            self._wait_for_chunks(plan.named - riding)
+            with draft.open("ab") as file:
+                for chunk in sorted(plan.named):
+                    file.write(pack_entry(ledger.entry(chunk, rides=chunk in riding)))
+            return self.log.write(kind, draft, plan, rider)
+        finally:
+            draft.unlink()
 
     def _wait_for_chunks(self, chunks: Iterable[int]) -> None:
         waiting = set(chunks)
