@@ -27,12 +27,12 @@ from discordfs.errors import (
     OutcomeUnknown,
     TimedOut,
 )
-from discordfs.fold import FoldState
+from discordfs.fold import Fold, FoldState, Status
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook, Plan, RecordIntent
 from discordfs.logreading import Look, LogReader
 from discordfs.model import Clock, Kind, SealedChunk
-from discordfs.records import NO_UID, Header, PartRef, RecordType, pack_header
+from discordfs.records import Header, PartRef, RecordType, pack_header
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class Log:
         self._chunks, self._reader, self._book, self._ledger = chunks, reader, book, ledger
         self._outbox, self._holder, self._clock = outbox, holder, clock
         self._wait, self._failed = wait, failed
+        self._is_claimed = False
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -94,10 +95,14 @@ class Log:
         """Reads what the log says since the last look, and takes note of what of ours has settled.
 
         Raises Lost when another writer holds the volume."""
+        return self._look()[1]
+
+    def _look(self) -> tuple[Look, Accepted]:
         look = self._reader.look(self._book.state())
         accepted = self._take_note(look)
-        self._check_holder(look.fold.state())
-        return accepted
+        self._check_holder(look)
+        self._is_claimed = look.fold.claim is not None
+        return look, accepted
 
     def _take_note(self, look: Look) -> Accepted:
         intents = {intent.uid: intent for intent in self._book.intents()}
@@ -120,8 +125,9 @@ class Log:
             (self._outbox / f"{intent.uid.hex()}.chunk").unlink(missing_ok=True)
         return Accepted(tuple(inodes), tuple(released))
 
-    def _check_holder(self, state: FoldState) -> None:
-        if state.epoch and state.owner != self._book.me:
+    def _check_holder(self, look: Look) -> None:
+        state = look.fold.state()
+        if (state.epoch and state.owner != self._book.me) or look.fold.is_contradicted:
             self._lose(state)
             raise self._lost(state)
 
@@ -144,6 +150,9 @@ class Log:
 
         All chunks that it names are on Discord already but the rider. Raises Lost, Stopped, and whatever
         will not pass by itself; what was to be said is then still to be said."""
+        while self._is_claimed:
+            self._pause(_PAUSES[-1])
+            self._look()
         sealed, intent = self._seal(kind, entries, plan)
         return self._until_settled(intent, sealed, rider, may_have_landed=False)
 
@@ -170,24 +179,19 @@ class Log:
         return Rider(chunk, self._chunks.reopen(self._outbox / f"{uid.hex()}.chunk"))
 
     def _seal(self, kind: RecordType, entries: Path, plan: Plan) -> tuple[SealedChunk, RecordIntent]:
-        state = self._book.state()
+        place = Fold(self._book.state()).next_record()
         body = self._outbox / "record.tmp"
-        parts, begin = self._post_parts(entries, state.head_seq + 1)
+        parts, begin = self._post_parts(entries, place.seq)
+        now = self._clock()
         header = Header(
-            type=kind,
-            epoch=max(1, state.epoch),
-            owner=self._book.me,
-            holder=self._holder,
-            seq=state.head_seq + 1,
-            prev=state.head_uid if state.epoch else NO_UID,
-            written_ns=self._clock(),
-            parts=parts,
+            kind, place.epoch, self._book.me, self._holder, place.seq, place.prev, now, parts=parts
         )
         with body.open("wb") as file, entries.open("rb") as rest:
             file.write(pack_header(header))
             rest.seek(begin)
             file.write(rest.read())
         sealed = self.seal_header(kind, body, header.seq)
+        self._reader.remember(sealed.uid, header)
         now = self._chunks.now_ns()
         row = self._book.intend(sealed, kind, header.seq, now, plan)
         return sealed, RecordIntent(row, sealed.uid, kind, header.seq, now)
@@ -219,12 +223,10 @@ class Log:
         for attempt, pause in enumerate(_pauses(), 1):
             if attempt % _LOOKS == 0:
                 self._post(together, intent.sealed_ns, may_have_landed=True)
-            look = self._reader.look(self._book.state())
-            accepted = self._take_note(look)
-            if intent.uid in {entry.uid for entry in look.settled}:
+            look, accepted = self._look()
+            if look.fold.status(intent.uid) is Status.SETTLED:
                 self._seed(rider)
                 return accepted
-            self._check_holder(look.fold.state())
             if look.fold.is_rejected(intent.uid):
                 self._book.abandon(intent)
                 raise DiscordfsError(f"record {intent.seq} was overtaken by another of ours: made anew")

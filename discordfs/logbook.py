@@ -61,16 +61,15 @@ class Logbook:
     def state(self) -> FoldState:
         """The settled end of the chain, as far as it was read."""
         with self._database.reading() as connection:
-            return FoldState(
-                *connection.execute(
-                    "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released FROM log"
-                ).fetchone()
-            )
+            uid, seq, message, epoch, writer, holder, since, released, claim = connection.execute(
+                "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim FROM log"
+            ).fetchone()
+        return FoldState(uid, seq, message, epoch, writer, holder, since, bool(released), claim)
 
     def save(self, connection: sqlite3.Connection, state: FoldState) -> None:
         connection.execute(
             "UPDATE log SET head_uid = ?, head_seq = ?, head_message = ?, epoch = ?, writer = ?, holder = ?, "
-            "since = ?, released = ?",
+            "since = ?, released = ?, claim = ?",
             (
                 state.head_uid,
                 state.head_seq,
@@ -80,6 +79,7 @@ class Logbook:
                 state.holder,
                 state.since,
                 state.released,
+                state.claim,
             ),
         )
 
@@ -282,7 +282,8 @@ class Logbook:
 
     def has_found_garbage(self) -> bool:
         with self._database.reading() as connection:
-            return connection.execute("SELECT 1 FROM garbage WHERE state = 0 LIMIT 1").fetchone() is not None
+            row = connection.execute("SELECT 1 FROM garbage WHERE state = 0 LIMIT 1").fetchone()
+        return row is not None
 
     def condemned(self, before_ns: int) -> dict[int, list[int]]:
         """Messages by channel, oldest first, condemned before that time (Discord's, epoch ns)."""

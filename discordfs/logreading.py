@@ -18,7 +18,7 @@ from cachetools import LRUCache
 from discordfs.chunks import layout
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import ConfigError, Damaged, FormatError, MissingError, RemoteGone
-from discordfs.fold import Fold, FoldState, LogEntry
+from discordfs.fold import Fold, FoldState, LogEntry, fold_listing
 from discordfs.model import ChunkRef, Kind
 from discordfs.records import Header, unpack_header
 from discordfs.remote.base import Message
@@ -51,11 +51,13 @@ class LogReader:
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_KEPT)
 
     def look(self, state: FoldState) -> Look:
-        """What the log says after that settled point. Raises as the listing does."""
-        return self.fold(Fold(state), self._chunks.list_after(self.channel, state.head_message))
+        """What the log says from that settled point on. Raises as the listing does."""
+        asked_ns = self._chunks.now_ns()
+        return self.fold(state, self._chunks.list_after(self.channel, state.list_after()), asked_ns)
 
-    def fold(self, fold: Fold, messages: Iterable[Message]) -> Look:
-        """These messages (oldest first), folded; their headers are read, several at a time."""
+    def fold(self, state: FoldState, messages: Iterable[Message], asked_ns: int) -> Look:
+        """These messages, of a listing that was asked for at that time (Discord's), folded; headers that
+        are not known yet are read, several at a time."""
         records = [
             (message, held.uid)
             for message in messages
@@ -64,18 +66,22 @@ class LogReader:
         ]
         unreadable: list[str] = []
         found: dict[bytes, Message] = {}
+        entries: list[LogEntry] = []
         for (message, uid), header in zip(records, self._read_headers(records), strict=True):
             if isinstance(header, str):
-                if header:
-                    unreadable.append(header)
+                unreadable += [header] if header else []
                 continue
             found.setdefault(uid, message)
-            fold.add(LogEntry(header, uid, message.id))
-        fold.pass_time(self._chunks.now_ns())
+            entries.append(LogEntry(header, uid, message.id))
+        fold = fold_listing(state, entries, asked_ns)
         return Look(fold, tuple(fold.take_settled()), found, tuple(unreadable))
 
+    def remember(self, uid: bytes, header: Header) -> None:
+        """A record of our own: its header need not be read."""
+        self._headers[uid] = header
+
     def _read_headers(self, records: list[tuple[Message, bytes]]) -> Iterator[Header | str]:
-        if len(records) < 2:
+        if sum(uid not in self._headers for _, uid in records) < 2:
             return map(self._header, records)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="discordfs-log") as readers:
             return iter(list(readers.map(self._header, records)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +86,10 @@ class Poster:
             return
         self._dispatch(_Job(intent.id, sealed, intent.channel, intent.sealed_ns, may_have_landed=True))
 
-    def send_left_over(self, chunk: int) -> None:
-        """A chunk that was to go with a record, and did not: it goes by itself."""
-        for intent in self._ledger.intents():
-            if intent.id == chunk and not intent.record:
+    def send_left_over(self, riders: Collection[int]) -> None:
+        """Those of these chunks that were to go with a record, and did not, go by themselves."""
+        for intent in self._ledger.intents() if riders else ():
+            if intent.id in riders and not intent.record:
                 self._resume(intent)
 
     def has_room(self) -> bool:

@@ -159,12 +159,13 @@ CREATE TABLE log (
     epoch        INTEGER NOT NULL,        -- 0 as long as there is no record
     since        INTEGER NOT NULL,        -- message id of the record that began the epoch
     released     INTEGER NOT NULL,        -- 1: the writer has said that it ended
+    claim        INTEGER NOT NULL,        -- message of the last claim of this epoch that lapsed; 0: none
     head_uid     BLOB NOT NULL,           -- the newest settled record; 16 zero bytes before the first
     head_seq     INTEGER NOT NULL,
     head_message INTEGER NOT NULL,
     channel      INTEGER NOT NULL         -- where the log is; 0 until it is known
 );
-INSERT OR IGNORE INTO log VALUES (1, randomblob(16), 0, X'', '', 0, 0, 0, zeroblob(16), 0, 0, 0);
+INSERT OR IGNORE INTO log VALUES (1, randomblob(16), 0, X'', '', 0, 0, 0, 0, zeroblob(16), 0, 0, 0);
 INSERT OR IGNORE INTO counters VALUES ('cut', 1);
 
 -- state 1 now means: on Discord, named by no accepted record; 2: named by one; 3: condemned by a record on

@@ -330,19 +330,18 @@ class Uploader:
 
     def _begin(self) -> None:
         """What an earlier process left of the log's side."""
-        riders = [intent.id for intent in self._index.ledger.intents() if intent.record]
         self._guarded(self._catch_up)
-        for rider in riders:
-            self._poster.send_left_over(rider)
 
     def _catch_up(self) -> None:
-        self._release(self.log.catch_up())
-        self._release(self.log.resume())
+        riders = [intent.id for intent in self._index.ledger.intents() if intent.record]
+        try:
+            self._release(self.log.catch_up())
+            self._release(self.log.resume())
+        finally:
+            self._poster.send_left_over(riders)
 
     def _record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> None:
         self._guarded(lambda: self._release(self._write_record(kind, draft, plan, rider)), plan.cut)
-        if rider is not None:
-            self._poster.send_left_over(rider.id)
 
     def _write_record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> Accepted:
         ledger = self._index.ledger
@@ -355,6 +354,7 @@ class Uploader:
             return self.log.write(kind, draft, plan, rider)
         finally:
             draft.unlink()
+            self._poster.send_left_over(riding)
 
     def _wait_for_chunks(self, chunks: Iterable[int]) -> None:
         waiting = set(chunks)

@@ -189,11 +189,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def chunks(drive: MountedDrive) -> int:
-    """The chunks on Discord that the index knows of: each must be one message."""
+def known_messages(drive: MountedDrive) -> int:
+    """The messages on Discord that the index knows of: chunks, records, and what is to be deleted."""
     database = sqlite3.connect(f"file:{drive.state_dir / 'index.sqlite'}?mode=ro", uri=True)
     try:
-        return int(database.execute("select count(*) from chunks where state = 1").fetchone()[0])
+        return int(
+            database.execute(
+                "select count(*) from (select message from chunks where state > 0 union select message from "
+                "records where state = 1 union select message from record_parts union select message from garbage)"
+            ).fetchone()[0]
+        )
     finally:
         database.close()
 
