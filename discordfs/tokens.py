@@ -39,17 +39,21 @@ class Token:
 
 
 def find_token(
-    environment: Mapping[str, str], state_dir: Path, volume: str = "", token_file: Path | None = None
+    environment: Mapping[str, str],
+    state_dir: Path,
+    volume: str = "",
+    token_file: Path | None = None,
+    directory: Path = Path(),
 ) -> Token:
-    """The token to use. `token_file` goes before everything else. Raises ConfigError, which names all the
-    places where there was none."""
+    """The token to use. `token_file` goes before everything else; `directory` is the one that the command was
+    run in, where `.env` is. Raises ConfigError, which names all the places where there was none."""
     if token_file is not None:
         return _from_file(token_file)
     if environment.get(TOKEN_VARIABLE):
         return _token(environment[TOKEN_VARIABLE], TOKEN_VARIABLE)
     if environment.get(TOKEN_FILE_VARIABLE):
-        return _from_file(Path(environment[TOKEN_FILE_VARIABLE]))
-    found = _from_keyring(volume) or _from_state(state_dir) or _from_dotenv(Path(".env"))
+        return _from_file(directory / environment[TOKEN_FILE_VARIABLE])
+    found = _from_keyring(volume) or _from_state(state_dir) or _from_dotenv(directory / ".env")
     if found is None:
         raise ConfigError(
             "no bot token: set DISCORD_TOKEN or DISCORD_TOKEN_FILE "
@@ -108,12 +112,21 @@ def _from_keyring(volume: str) -> Token | None:
 
 
 class ScrubbingFormatter(logging.Formatter):
-    """A log format that no token gets through, wherever in a record it stands, tracebacks included."""
+    """A log format that no token gets through, wherever in a record it stands, tracebacks included. Any
+    thread may add another."""
 
     def __init__(self, text: str, secret: str) -> None:
         super().__init__(text)
-        self._secret = secret
+        self._secrets: tuple[str, ...] = ()
+        self.add(secret)
+
+    def add(self, secret: str) -> None:
+        """From now on this one does not get through either. The longest is looked for first, as one token may
+        begin as another does."""
+        self._secrets = tuple(sorted({*self._secrets, secret} - {""}, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return line.replace(self._secret, "[token]") if self._secret else line
+        for secret in self._secrets:
+            line = line.replace(secret, "[token]")
+        return line

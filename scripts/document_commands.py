@@ -22,9 +22,17 @@ def document() -> str:
         group = click.Context(cli, info_name="discordfs", terminal_width=100, max_content_width=100)
         command = cli.get_command(group, name)
         assert command is not None
-        context = click.Context(command, info_name=name, parent=group)
-        parts.append(f"## {name}\n\n```\n{command.get_help(context)}\n```\n")
+        parts += _sections(command, click.Context(command, info_name=name, parent=group), name)
     return "\n".join(parts)
+
+
+def _sections(command: click.Command, context: click.Context, title: str) -> list[str]:
+    """A command's help, and that of the commands in it."""
+    sections = [f"## {title}\n\n```\n{command.get_help(context)}\n```\n"]
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        inside = click.Context(inner, info_name=name, parent=context)
+        sections += _sections(inner, inside, f"{title} {name}")
+    return sections
 
 
 if __name__ == "__main__":

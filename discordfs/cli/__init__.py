@@ -21,6 +21,7 @@ COMMANDS = {
     "umount": "discordfs.cli.umount",
     "barrier": "discordfs.cli.umount",
     "status": "discordfs.cli.status",
+    "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
 }
 """Each command's module, imported when it is used: discord.py alone takes half a second."""

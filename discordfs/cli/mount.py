@@ -21,9 +21,11 @@ import click
 from discordfs.cli import mountpoint as places
 from discordfs.cli.common import DONE, absolute, complain, exit_code, explain, state_of, state_option
 from discordfs.cli.options import parse_options
+from discordfs.cli.passphrase import unlock
 from discordfs.cli.service import Request, import_face, serve
 from discordfs.config import StateDirectory
 from discordfs.errors import ConfigError, DiscordfsError
+from discordfs.keys import KeyFile
 
 
 @click.command()
@@ -46,10 +48,11 @@ def mount(
     """Mounts the volume at MOUNTPOINT."""
     chosen = parse_options([*options, "ro"] if read_only else options)
     state = state_of(state_dir or chosen.state_dir)
-    if chosen.token_file is not None:
-        chosen = replace(chosen, token_file=chosen.token_file.resolve())
-    request = Request(state, absolute(mountpoint), chosen, demo, debug)
+    if chosen.token_file is not None:  # with its links, which may lead to another file tomorrow
+        chosen = replace(chosen, token_file=chosen.token_file.absolute())
+    request = Request(state, absolute(mountpoint), chosen, demo, debug, _here(), None)
     _check(request)
+    request = replace(request, key=_unlocked(request))
     if foreground:
         faulthandler.enable()
         serve(request, lambda: click.echo(f"mounted at {request.mountpoint}; Ctrl-C unmounts", err=True))
@@ -71,6 +74,22 @@ def _check(request: Request) -> None:
         request.state.load()
     if not os.access(request.state.path, os.W_OK | os.X_OK):
         raise ConfigError(f"the state directory {request.state.path} cannot be written to")
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was deleted: nothing can be found in it
+        return Path("/")
+
+
+def _unlocked(request: Request) -> KeyFile | None:
+    """The volume's key: in the background nobody could be asked for a passphrase."""
+    state = request.state
+    if request.demo and not state.has_volume():
+        return None
+    volume = state.load().volume.uid
+    return unlock(state.key_file, volume, request.options.passphrase_file, "-o passphrase_file=FILE")
 
 
 # --- in the background --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ IGNORED = frozenset(
 """For mount(8), systemd or the kernel's defaults: taken, as fstab lines have them, and of no effect here."""
 
 OUR_SETTINGS = frozenset({"cache_size", "staging_size", "fsync", "views"})
-OUR_PATHS = frozenset({"state_dir", "token_file"})
+OUR_PATHS = frozenset({"state_dir", "token_file", "passphrase_file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Options:
     settings: tuple[tuple[str, str], ...] = ()
     state_dir: Path | None = None
     token_file: Path | None = None
+    passphrase_file: Path | None = None
 
     def applied_to(self, settings: Settings) -> Settings:
         """config.toml's settings with these over them. Raises ConfigError."""
@@ -67,12 +68,21 @@ def _with(options: Options, item: str) -> Options:
     if name in OUR_SETTINGS and value:
         return replace(options, settings=(*options.settings, (name, value)))
     if name in OUR_PATHS and value:
-        path = Path(value).expanduser()
-        return replace(options, state_dir=path) if name == "state_dir" else replace(options, token_file=path)
+        return _with_path(options, name, Path(value).expanduser())
     known = sorted(KERNEL_FLAGS | set(KERNEL_NUMBERS) | IGNORED | OUR_SETTINGS | OUR_PATHS)
     if name in known:
         raise UsageError(f"mount option {item!r}: {name} {'takes no value' if sign else 'needs a value'}")
     raise UsageError(f"unknown mount option {item!r}; known: {', '.join(known)}, x-*")
+
+
+def _with_path(options: Options, name: str, path: Path) -> Options:
+    match name:
+        case "state_dir":
+            return replace(options, state_dir=path)
+        case "token_file":
+            return replace(options, token_file=path)
+        case _:
+            return replace(options, passphrase_file=path)
 
 
 def _number(item: str, value: str, base: int) -> str:

@@ -10,22 +10,25 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from discordfs import registry
 from discordfs.cli import volumes
 from discordfs.cli.demo import Address, DemoServer
 from discordfs.cli.options import Options
+from discordfs.cli.tokenwatch import TokenWatch
 from discordfs.compose import Account, OpenDrive, check_token, open_drive
 from discordfs.config import Config, StateDirectory, StateLock, api_of
 from discordfs.control import ControlServer, Progress
 from discordfs.errors import ConfigError, DiscordfsError, RemoteError, TimedOut, Unauthorized
-from discordfs.keys import VolumeKeys, read_key_file
+from discordfs.keys import KeyFile, VolumeKeys, read_key_file
 from discordfs.registry import runtime_dir
-from discordfs.tokens import ScrubbingFormatter, Token, find_token
+from discordfs.tokens import TOKEN_VARIABLE, ScrubbingFormatter, Token, find_token
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,16 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `mount` was asked for."""
+    """What `mount` was asked for, and in which `directory`. `key` is the volume's, unlocked while there was
+    somebody to ask; None for a demo that has no volume yet."""
 
     state: StateDirectory
     mountpoint: str
     options: Options
     demo: bool
     debug: bool
+    directory: Path
+    key: KeyFile | None
 
 
 def import_face() -> Any:
@@ -63,17 +69,20 @@ def serve(request: Request, announce: Callable[[], None]) -> None:
     with ExitStack() as stack:
         stack.enter_context(StateLock(request.state))
         config, account = _prepare(request, stack)
-        _start_logging(request, account.token)
-        keys = VolumeKeys(read_key_file(request.state.key_file, config.volume.uid).master)
+        scrubber = _start_logging(request, account.token)
         drive = open_drive(
             request.state,
             config,
             request.options.applied_to(config.settings),
             account,
-            keys,
+            _keys(request, config),
             operations.interrupted,
         )
         stack.callback(drive.close)
+        if not request.demo:
+            watch = _token_watch(request, drive, scrubber)
+            watch.start()
+            stack.callback(watch.stop)
         control = ControlServer(request.state.path, _handlers(request, drive))
         control.start()
         stack.callback(control.stop)
@@ -92,7 +101,7 @@ def _prepare(request: Request, stack: ExitStack) -> tuple[Config, Account]:
     if config.volume.demo:
         raise ConfigError(f"the volume in {request.state.path} is a demo's: add --demo")
     api = api_of(os.environ, config.volume.api)
-    token = find_token(os.environ, request.state.path, config.volume.id, request.options.token_file)
+    token = _find_token(request, config, os.environ)
     account = Account(api, token, runtime_dir(os.geteuid()))
     try:
         check_token(account)
@@ -122,19 +131,47 @@ def _make_demo_volume(state: StateDirectory, account: Account, address: Address)
     with volumes.asking(account) as ask:
         made = ask(lambda api: volumes.make_data_channels(api, address.guild))
     channels = (*address.channels[:1], *made)
-    return volumes.make_volume(state, address.guild, channels, api="", name="discordfs-demo", demo=True)
+    key = volumes.new_key()
+    return volumes.make_volume(state, address.guild, channels, key, api="", name="discordfs-demo", demo=True)
 
 
-def _start_logging(request: Request, token: Token) -> None:
+def _keys(request: Request, config: Config) -> VolumeKeys:
+    key, volume = request.key, config.volume.uid
+    if key is None or key.volume != volume:
+        key = read_key_file(request.state.key_file, volume)
+    return VolumeKeys(key.master)
+
+
+def _find_token(request: Request, config: Config, environment: Mapping[str, str]) -> Token:
+    return find_token(
+        environment, request.state.path, config.volume.id, request.options.token_file, request.directory
+    )
+
+
+def _token_watch(request: Request, drive: OpenDrive, scrubber: ScrubbingFormatter) -> TokenWatch:
+    """Looks where the mount looked, but for the variable, which cannot change any more."""
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    return TokenWatch(
+        remote=drive.remote,
+        current=drive.account.token,
+        find=lambda: _find_token(request, drive.config, environment),
+        taken=lambda token: scrubber.add(token.reveal()),
+        clock=time.time_ns,
+    )
+
+
+def _start_logging(request: Request, token: Token) -> ScrubbingFormatter:
     root = logging.getLogger()
     root.setLevel(logging.DEBUG if request.debug else logging.INFO)
     handler = logging.handlers.RotatingFileHandler(
         request.state.log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
     )
-    handler.setFormatter(ScrubbingFormatter(LOG_FORMAT, token.reveal()))
+    scrubber = ScrubbingFormatter(LOG_FORMAT, token.reveal())
+    handler.setFormatter(scrubber)
     root.addHandler(handler)
     # discord.py tells every request at DEBUG, with headers.
     logging.getLogger("discord").setLevel(logging.WARNING)
+    return scrubber
 
 
 # --- what other commands may ask ----------------------------------------------------------------------

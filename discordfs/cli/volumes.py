@@ -13,7 +13,7 @@ from typing import Any
 from discordfs.compose import Account
 from discordfs.config import Config, Settings, StateDirectory, Volume
 from discordfs.errors import ConfigError, DiscordfsError, Forbidden, MissingError
-from discordfs.keys import KeyFile, new_master, write_key_file
+from discordfs.keys import VOLUME_SIZE, KeyFile, Protection, new_master, write_key_file
 from discordfs.remote import setup
 from discordfs.remote.base import Api
 from discordfs.remote.client import DiscordRemote
@@ -85,16 +85,28 @@ def check_free(state: StateDirectory) -> None:
             raise ConfigError(f"{path} exists already: choose another --state-dir for another volume")
 
 
+def new_key() -> KeyFile:
+    """A new volume's id and key."""
+    return KeyFile(os.urandom(VOLUME_SIZE), new_master(os.urandom))
+
+
 def make_volume(
-    state: StateDirectory, guild: int, channels: Sequence[int], *, api: str, name: str, demo: bool = False
+    state: StateDirectory,
+    guild: int,
+    channels: Sequence[int],
+    key: KeyFile,
+    *,
+    api: str,
+    name: str,
+    protected: Protection | None = None,
+    demo: bool = False,
 ) -> Config:
     """Writes key and config.toml. The key first: a volume without its key must never be. With one channel
     it is log and data in one."""
     if not channels:
         raise DiscordfsError("a volume needs a channel")
-    volume_id = os.urandom(16)
-    write_key_file(state.key_file, KeyFile(volume_id, new_master(os.urandom)))
+    write_key_file(state.key_file, key, protected=protected)
     data = tuple(channels[1:]) or (channels[0],)
-    config = Config(Volume(volume_id.hex(), name, api, guild, channels[0], data, demo), Settings())
+    config = Config(Volume(key.volume.hex(), name, api, guild, channels[0], data, demo), Settings())
     state.save(config)
     return config
