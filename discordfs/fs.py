@@ -16,10 +16,11 @@ None of them is held while waiting for Discord or for room in staging.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from discordfs.chunkstore import ChunkStore
@@ -62,6 +63,8 @@ from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
 from discordfs.xattrs import ExtendedAttributes
 
+log = logging.getLogger(__name__)
+
 FREE_WHILE_WORKING = 2**50
 """What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
 
@@ -82,7 +85,8 @@ class _Handle:
 
 class Drive:
     """model.Filesystem over an index, staging and chunks. `cancelled` tells, on the calling thread,
-    whether the caller of the current operation has gone away."""
+    whether the caller of the current operation has gone away. `refresh` is for a drive that another machine
+    writes: it brings the index to the newest record, and waits for that."""
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Drive:
         uploader: Uploader,
         clock: Clock,
         cancelled: Callable[[], bool] = lambda: False,
+        refresh: Callable[[], None] | None = None,
     ) -> None:
         self._index = index
         self._staging = staging
@@ -100,6 +105,7 @@ class Drive:
         self._uploader = uploader
         self._clock = clock
         self._cancelled = cancelled
+        self._refresh = refresh
         self._tree = threading.Lock()
         self._nodes = NodeTable(index, staging, uploader.committed)
         self._xattrs = ExtendedAttributes(index, self._nodes, clock)
@@ -114,6 +120,10 @@ class Drive:
 
     def time_ns(self) -> int:
         return self._clock()
+
+    def reload(self, inodes: Iterable[int]) -> None:
+        """Another writer's record has changed these."""
+        self._nodes.reload(inodes)
 
     def _check_writable(self) -> None:
         if self._uploader.lost:
@@ -357,10 +367,10 @@ class Drive:
 
     def _may_keep_pages(self, attr: Attr) -> bool:
         """Each name of an inode has pages of its own in the kernel: only a file that never had a second
-        name (since this mount began) can trust them."""
+        name (since this mount began) can trust them, and none that another machine writes."""
         if attr.nlink > 1:
             self._linked.add(attr.ino)
-        return attr.ino not in self._linked
+        return attr.ino not in self._linked and self._refresh is None
 
     def _add_handle(self, node: Node, flags: int) -> int:
         number = next(self._numbers)
@@ -446,14 +456,15 @@ class Drive:
             raise BadHandle("the file is not open for reading")
         for _ in range(_TRIES):
             with held.node.lock:
+                extents = held.node.extents()
                 end = min(offset + size, held.node.size)
-                found = held.node.extents().find(offset, end) if offset < end else []
+                found = extents.find(offset, end) if offset < end else []
             try:
                 data = self._assemble(found, offset, max(offset, end))
             except Moved:
                 self._nodes.reload([held.node.ino])
                 continue
-            except RemoteGone:
+            except (RemoteGone, Damaged):
                 if not self._has_moved(held.node, found, offset, end):
                     raise
                 continue
@@ -463,6 +474,8 @@ class Drive:
 
     def _has_moved(self, node: Node, found: list[Extent], start: int, end: int) -> bool:
         """Whether bytes whose chunk is gone lie elsewhere by now: looked up anew."""
+        if self._refresh is not None:
+            self._refresh()
         self._nodes.reload([node.ino])
         with node.lock:
             return node.extents().find(start, end) != found
@@ -493,8 +506,15 @@ class Drive:
             parts = held.node.extents().slice(*wanted)
         for part in parts:
             if part.home is Home.REMOTE:
-                chunk = self._index.ledger.chunk(part.chunk)
-                self._chunks.prefetch(chunk, part.chunk_position, part.length)
+                self._prefetch(part)
+
+    def _prefetch(self, part: Extent) -> None:
+        try:
+            chunk = self._index.ledger.chunk(part.chunk)
+        except Damaged as error:  # looked up in the meantime: whoever reads it looks again
+            log.debug("nothing is read ahead: %s", error)
+            return
+        self._chunks.prefetch(chunk, part.chunk_position, part.length)
 
     def close(self) -> None:
         """The mount ends: whatever is still open is committed as if it had been closed."""

@@ -129,6 +129,11 @@ class Index:
             row = connection.execute("SELECT 1 FROM dentries WHERE parent = ? LIMIT 1", (parent,)).fetchone()
             return row is None
 
+    def contents(self, ino: int) -> tuple[int, list[Extent]]:
+        """A file's size and its extents by offset, of one moment. Raises NoEntry."""
+        with self._database.reading():
+            return self.attr(ino).size, self.ledger.extents(ino)
+
     def target(self, ino: int) -> bytes:
         """A symlink's target."""
         with self._database.reading() as connection:
@@ -336,6 +341,7 @@ class Index:
         with self._database.transaction() as connection:
             change(connection)
             self._forget_all()
+            self.ledger.forget_chunks()
         self.ledger.recount()
         self.inodes = self._count_inodes()
 

@@ -286,13 +286,18 @@ class Ledger:
                 "WHERE id = ? AND state > 0",
                 (chunk,),
             ).fetchone()
-        if row is None:
-            raise Damaged(f"the index names chunk {chunk}, but has no such chunk")
-        uid, channel, message, attachments, plain_size, blocks = row
-        refs = tuple(AttachmentRef(*pair) for pair in struct.iter_unpack("<QQ", attachments))
-        ref = ChunkRef(uid, channel, message, refs, plain_size, blocks)
-        self._remember(chunk, ref)
-        return ref
+            if row is None:
+                raise Damaged(f"the index names chunk {chunk}, but has no such chunk")
+            uid, channel, message, attachments, plain_size, blocks = row
+            refs = tuple(AttachmentRef(*pair) for pair in struct.iter_unpack("<QQ", attachments))
+            ref = ChunkRef(uid, channel, message, refs, plain_size, blocks)
+            self._remember(chunk, ref)
+            return ref
+
+    def forget_chunks(self) -> None:
+        """What is remembered of chunks beside the table may be old: it is read anew."""
+        with self._chunks_lock:
+            self._chunks.clear()
 
     def _remember(self, chunk: int, ref: ChunkRef) -> None:
         with self._chunks_lock:

@@ -74,9 +74,12 @@ class Node:
         return self._changed
 
     def extents(self) -> ExtentMap:
-        """Where the contents are: committed extents, and the dirty ones over them."""
+        """Where the contents are: committed extents, and the dirty ones over them. Looked up together with
+        the size, as both may be another writer's by now. Raises NoEntry when the inode is gone."""
         if self._map is None:
-            extents = ExtentMap(self._index.ledger.extents(self.ino))
+            size, committed = self._index.contents(self.ino)
+            self.size = self.size if self._changed else size
+            extents = ExtentMap(committed)
             if self._cut_from < END:
                 extents.remove(self._cut_from, END)
             for extent in self._dirty:
@@ -85,7 +88,7 @@ class Node:
         return self._map
 
     def reload(self) -> None:
-        """The committed extents have moved: look them up again when they are needed."""
+        """The committed extents (and the size) may be others now: looked up again when they are needed."""
         self._map = None
 
     # --- changing contents ----------------------------------------------------------------------

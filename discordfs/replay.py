@@ -43,6 +43,7 @@ class Replay:
         self._connection = connection
         self._seq, self._message, self._riders = seq, message, riders
         self._numbers: dict[int, int] = {}
+        self._next_row = _next_row(connection)
         self._early: set[int] = set()
         self.touched: set[int] = set()
         self.volume: VolumeEntry | None = None
@@ -57,6 +58,7 @@ class Replay:
         for entry in entries:
             self._apply(entry)
         self._settle_chunks()
+        self._keep_next_row()
         self._count_allocated()
         for kind in ("inodes", "names", "ranges"):
             self._connection.execute(f"DELETE FROM changed_{kind}")
@@ -120,12 +122,14 @@ class Replay:
     def _(self, entry: ChunkEntry) -> None:
         place = self._place(entry)
         packed = b"".join(struct.pack("<QQ", each.id, each.size) for each in place.attachments)
+        row = self._row(entry.uid)
         self._connection.execute(
-            "INSERT INTO chunks (uid, state, channel, message, attachments, plain_size, stored_size, blocks, "
-            "sealed_ns) VALUES (?, 2, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET "
+            "INSERT INTO chunks (id, uid, state, channel, message, attachments, plain_size, stored_size, "
+            "blocks, sealed_ns) VALUES (?, ?, 2, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "state = 2, channel = excluded.channel, message = excluded.message, "
             "attachments = excluded.attachments",
             (
+                row,
                 entry.uid,
                 place.channel,
                 place.message,
@@ -136,8 +140,22 @@ class Replay:
                 entry.sealed_ns,
             ),
         )
-        (row,) = self._connection.execute("SELECT id FROM chunks WHERE uid = ?", (entry.uid,)).fetchone()
         self._numbers[entry.number] = row
+
+    def _row(self, uid: bytes) -> int:
+        """The chunk's row, or one for it that no chunk ever had: an open file may still know where its bytes
+        lay before this record, and must not find another chunk there."""
+        found = self._connection.execute("SELECT id FROM chunks WHERE uid = ?", (uid,)).fetchone()
+        if found is not None:
+            return int(found[0])
+        self._next_row += 1
+        return self._next_row - 1
+
+    def _keep_next_row(self) -> None:
+        self._connection.execute(
+            "INSERT INTO counters VALUES ('chunk', ?1) ON CONFLICT (name) DO UPDATE SET ceiling = ?1",
+            (self._next_row,),
+        )
 
     def _place(self, entry: ChunkEntry) -> ChunkRef:
         if entry.message:
@@ -172,7 +190,9 @@ class Replay:
         for number in self._early:
             chunk = self._numbers.get(number)
             if chunk is None:
-                raise Damaged(f"record {self._seq} has bytes in chunk number {number}, which it does not name")
+                raise Damaged(
+                    f"record {self._seq} has bytes in chunk number {number}, which it does not name"
+                )
             self._connection.execute("UPDATE extents SET chunk = ? WHERE chunk = ?", (chunk, -number))
 
     def _count_allocated(self) -> None:
@@ -189,6 +209,14 @@ def drop_dead_chunks(connection: sqlite3.Connection) -> None:
         "DELETE FROM chunks WHERE NOT EXISTS "
         "(SELECT 1 FROM extents WHERE extents.chunk = chunks.id AND home > 0)"
     )
+
+
+def _next_row(connection: sqlite3.Connection) -> int:
+    (row,) = connection.execute(
+        "SELECT MAX(COALESCE((SELECT ceiling FROM counters WHERE name = 'chunk'), 1), "
+        "COALESCE((SELECT MAX(id) + 1 FROM chunks), 1))"
+    ).fetchone()
+    return int(row)
 
 
 def has_root(connection: sqlite3.Connection) -> bool:
