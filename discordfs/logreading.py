@@ -9,7 +9,7 @@ so no lock may be held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,8 +26,7 @@ from discordfs.remote.base import Message
 log = logging.getLogger(__name__)
 
 _READERS = 8
-_KEPT = 16  # bodies of small records that were just read for their headers
-_SMALL = 1024**2
+_KEPT_BYTES = 16 * 1024**2  # of records that were just read for their headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,15 @@ class Look:
 
 
 class LogReader:
-    """The log in one channel."""
+    """The log in one channel. `progress` hears how many of how many records have been read."""
 
-    def __init__(self, chunks: ChunkStore, channel: int) -> None:
-        self._chunks = chunks
+    def __init__(
+        self, chunks: ChunkStore, channel: int, progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> None:
+        self._chunks, self._progress = chunks, progress
         self.channel = channel
         self._headers: LRUCache[bytes, Header] = LRUCache(4096)
-        self._bodies: LRUCache[bytes, bytes] = LRUCache(_KEPT)
+        self._bodies: LRUCache[bytes, bytes] = LRUCache(_KEPT_BYTES, getsizeof=len)
 
     def look(self, state: FoldState) -> Look:
         """What the log says from that settled point on. Raises as the listing does."""
@@ -67,7 +68,9 @@ class LogReader:
         unreadable: list[str] = []
         found: dict[bytes, Message] = {}
         entries: list[LogEntry] = []
-        for (message, uid), header in zip(records, self._read_headers(records), strict=True):
+        headers = self._read_headers(records)
+        for message, uid in records:
+            header = headers[uid]
             if isinstance(header, str):
                 unreadable += [header] if header else []
                 continue
@@ -80,21 +83,33 @@ class LogReader:
         """A record of our own: its header need not be read."""
         self._headers[uid] = header
 
-    def _read_headers(self, records: list[tuple[Message, bytes]]) -> Iterator[Header | str]:
-        if sum(uid not in self._headers for _, uid in records) < 2:
-            return map(self._header, records)
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="discordfs-log") as readers:
-            return iter(list(readers.map(self._header, records)))
+    def _read_headers(self, records: list[tuple[Message, bytes]]) -> dict[bytes, Header | str]:
+        """By uid: the header, or a sentence about why there is none ("" for another volume's record)."""
+        headers: dict[bytes, Header | str] = {}
+        headers |= {uid: self._headers[uid] for _, uid in records if uid in self._headers}
+        unknown = [record for record in records if record[1] not in headers]
+        for count, ((_, uid), read) in enumerate(zip(unknown, self._read_all(unknown), strict=True), 1):
+            self._progress(count, len(unknown))
+            if isinstance(read, str):
+                headers.setdefault(uid, read)
+                continue
+            headers[uid] = self._headers[uid] = read[0]
+            if len(read[1]) <= _KEPT_BYTES:
+                self._bodies[uid] = read[1]
+        return headers
 
-    def _header(self, record: tuple[Message, bytes]) -> Header | str:
-        """The header, or a sentence about why there is none ("" for another volume's record)."""
+    def _read_all(self, records: list[tuple[Message, bytes]]) -> Iterator[tuple[Header, bytes] | str]:
+        if len(records) < 2:
+            yield from map(self._read, records)
+            return
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="discordfs-log") as readers:
+            yield from readers.map(self._read, records)
+
+    def _read(self, record: tuple[Message, bytes]) -> tuple[Header, bytes] | str:
         message, uid = record
-        known = self._headers.get(uid)
-        if known is not None:
-            return known
         try:
             data = self._chunks.read_log(message, uid)
-            header, _ = unpack_header(data)
+            return unpack_header(data)[0], data
         except FormatError:
             raise
         except ConfigError as error:
@@ -102,10 +117,6 @@ class LogReader:
             return ""
         except (Damaged, MissingError, RemoteGone) as error:
             return f"log message {message.id} cannot be read: {error}"
-        self._headers[uid] = header
-        if len(data) <= _SMALL:
-            self._bodies[uid] = data
-        return header
 
     # --- entries --------------------------------------------------------------------------------------
 
