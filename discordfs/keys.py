@@ -172,15 +172,17 @@ def write_key_file(
 ) -> None:
     """Writes the file (mode 0600), whole or not at all, on disk when this returns.
 
-    A file that is there already is another volume's only way to its data: ConfigError, unless `replace`.
-    OSError as the disk gives it."""
+    A file that is there already is another volume's only way to its data: ConfigError, unless `replace`,
+    which goes where a link leads and keeps the owner. OSError as the disk gives it."""
     text = _format(key, protected)
+    path = path.resolve() if replace else path
     draft = path.with_name(f".{path.name}.tmp")
     with _writing_in(path.parent):
         draft.unlink(missing_ok=True)  # of a write that was killed
         try:
             _write_synced(draft, text.encode("ascii"))
             if replace:
+                _take_owner(draft, path)
                 os.replace(draft, path)
             else:
                 _link_new(draft, path)
@@ -327,6 +329,13 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _take_owner(draft: Path, path: Path) -> None:
+    """Root may change the passphrase of somebody's key, who must be able to read it afterwards."""
+    if os.geteuid() == 0 and path.exists():
+        status = path.stat()
+        os.chown(draft, status.st_uid, status.st_gid)
 
 
 def _link_new(draft: Path, path: Path) -> None:

@@ -307,6 +307,24 @@ def test_a_passphrase_file_that_is_not_there(tmp_path: Path) -> None:
         read_passphrase_file(tmp_path)
 
 
+def test_a_key_kept_elsewhere_is_changed_there(locked: Path, tmp_path: Path) -> None:
+    """A link to a stick must not become a copy on the disk."""
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "disk" / "key"
+    link.symlink_to(locked)
+    write_key_file(link, KEY, protected=protected_by(passphrase_of("new")), replace=True)
+    assert link.is_symlink()
+    assert read_key_file(locked, passphrase=lambda: passphrase_of("new")) == KEY
+    assert os.listdir(link.parent) == ["key"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+def test_a_key_keeps_its_owner(locked: Path) -> None:
+    os.chown(locked, 12345, 23456)
+    write_key_file(locked, KEY, replace=True)
+    assert (locked.stat().st_uid, locked.stat().st_gid) == (12345, 23456)
+
+
 # --- crashes ------------------------------------------------------------------------------------------
 
 
