@@ -332,6 +332,33 @@ class Index:
         number, view = self._database.freeze(_next_cut)
         return Cut(number, view)
 
+    def unrecorded(self) -> list[tuple[int, DirEntry]]:
+        """Names (directory, entry) of which no accepted record says all: those of files with anything new,
+        and of new or moved directories that are empty. The others tell nothing that their files do not."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT parent, name, ino, kind FROM dentries WHERE kind != ?1 AND ino IN "
+                "(SELECT ino FROM changed_inodes UNION SELECT ino FROM changed_ranges) "
+                "UNION SELECT parent, name, ino, kind FROM changed_names JOIN dentries USING (parent, name) "
+                "WHERE kind = ?1 AND NOT EXISTS (SELECT 1 FROM dentries AS inside WHERE inside.parent = "
+                "dentries.ino) ORDER BY parent, name",
+                (stat.S_IFDIR,),
+            ).fetchall()
+        return [(row[0], DirEntry(*row[1:])) for row in rows]
+
+    def path(self, parent: int, name: bytes) -> bytes:
+        """The path of an entry of that directory, from the root, without a slash before it."""
+        parts = [name]
+        with self._database.reading() as connection:
+            while parent != ROOT_INO:
+                row = connection.execute("SELECT parent, name FROM dentries WHERE ino = ?", (parent,))
+                found = row.fetchone()
+                if found is None:
+                    raise NoEntry(f"directory {parent} has no name")
+                parent = found[0]
+                parts.append(found[1])
+        return b"/".join(reversed(parts))
+
     def changing(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction over several tables, for whoever repairs or rebuilds them."""
         return self._database.transaction()
