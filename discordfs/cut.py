@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
+from discordfs.garbage import UNREFERRED
 from discordfs.ledger import END
 from discordfs.model import Attr, Extent, Home, Piece, SealedChunk
 from discordfs.records import (
@@ -118,7 +119,9 @@ class Cut:
 
     def found_garbage(self) -> list[tuple[int, int]]:
         """Other messages (channel, message) to condemn."""
-        return self._view.execute("SELECT channel, message FROM garbage WHERE state = 0").fetchall()
+        return self._view.execute(
+            f"SELECT channel, message FROM garbage WHERE state = 0 AND {UNREFERRED}"
+        ).fetchall()
 
     # --- inside -----------------------------------------------------------------------------------
 

@@ -1,18 +1,19 @@
-"""What the index remembers of the log: the chain's head, our records, what no record says yet, garbage.
+"""What the index remembers of the log: the chain's head, our records, what no record says yet.
 
-Job: the tables records, garbage, log and changed_* (schema.py), and the transactions in which a record is
-intended and accepted. Each public method is one transaction unless it takes a connection. Threading: any
-thread; the database's lock is the only one taken.
+Job: the tables records, log and changed_* (schema.py), and the transactions in which a record is intended and
+accepted. What nothing refers to is garbage.py's. Each public method is one transaction unless it takes a
+connection. Threading: any thread; the database's lock is the only one taken.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from discordfs.database import Database
 from discordfs.fold import FoldState, LogEntry
+from discordfs.garbage import Garbage, is_log_heavy
 from discordfs.ledger import Ledger, Released
 from discordfs.model import SealedChunk
 from discordfs.records import NO_UID, RecordType
@@ -53,6 +54,7 @@ class Logbook:
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database = database
         self._ledger = ledger
+        self.garbage = Garbage(database)
         with database.reading() as connection:
             self.me: bytes = connection.execute("SELECT me FROM log").fetchone()[0]
 
@@ -62,7 +64,8 @@ class Logbook:
         """The settled end of the chain, as far as it was read."""
         with self._database.reading() as connection:
             uid, seq, message, epoch, writer, holder, since, released, claim = connection.execute(
-                "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim FROM log"
+                "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim "
+                "FROM log"
             ).fetchone()
         return FoldState(uid, seq, message, epoch, writer, holder, since, bool(released), claim)
 
@@ -129,7 +132,7 @@ class Logbook:
         return int(row[0])
 
     def is_snapshot_due(self) -> bool:
-        """Whether the records since the last snapshot have outgrown it."""
+        """Whether the records since the last snapshot have outgrown it, or carry too much that is dead."""
         with self._database.reading() as connection:
             last = connection.execute(
                 "SELECT seq, stored_size FROM records WHERE state = 1 AND type = 2 ORDER BY seq DESC LIMIT 1"
@@ -140,7 +143,8 @@ class Logbook:
                 "SELECT COUNT(*), COALESCE(SUM(stored_size), 0) FROM records WHERE state = 1 AND seq > ?",
                 (last[0],),
             ).fetchone()
-        return count >= SNAPSHOT_RECORDS or size > max(SNAPSHOT_BYTES, last[1])
+            is_heavy = is_log_heavy(connection)
+        return is_heavy or count >= SNAPSHOT_RECORDS or size > max(SNAPSHOT_BYTES, last[1])
 
     # --- a record's way -----------------------------------------------------------------------------
 
@@ -161,11 +165,7 @@ class Logbook:
                 "UPDATE chunks SET record = ?, state = 3 WHERE id = ?",
                 ((record, chunk) for chunk in plan.dead),
             )
-            connection.executemany(
-                "INSERT INTO garbage VALUES (?, ?, 1, ?, 0) "
-                "ON CONFLICT DO UPDATE SET state = 1, record = excluded.record WHERE state < 2",
-                ((channel, message, seq) for channel, message in plan.condemned),
-            )
+            self.garbage.name(connection, seq, plan.condemned)
         return record
 
     def intents(self) -> list[RecordIntent]:
@@ -193,23 +193,28 @@ class Logbook:
             (cut,) = connection.execute("SELECT cut FROM records WHERE id = ?", (intent.id,)).fetchone()
             for kind in ("inodes", "names", "ranges"):
                 connection.execute(f"DELETE FROM changed_{kind} WHERE cut <= ?", (cut,))
-            connection.execute("DELETE FROM chunks WHERE record = ? AND state = 3", (intent.id,))
-            connection.execute(
-                "UPDATE chunks SET state = 2 WHERE record = ? AND state = 1", (intent.id,)
-            )
-            connection.execute(
-                "UPDATE garbage SET state = 2, condemned_ns = ? WHERE state = 1 AND record = ?",
-                (snowflake_ns(message), intent.seq),
-            )
-            connection.execute(
-                "UPDATE records SET state = 1, message = ? WHERE id = ?", (message, intent.id)
-            )
+            some_died = self._bury(connection, intent.id)
+            connection.execute("UPDATE chunks SET state = 2 WHERE record = ? AND state = 1", (intent.id,))
+            self.garbage.condemn(connection, intent.seq, snowflake_ns(message))
+            connection.execute("UPDATE records SET state = 1, message = ? WHERE id = ?", (message, intent.id))
             self._note_parts(connection, intent.id, parts)
             if state is not None:
                 self.save(connection, state)
-            if intent.type is RecordType.SNAPSHOT:
-                self._collect_log(connection)
+            if some_died or intent.type is RecordType.SNAPSHOT:
+                self.garbage.collect_log(connection)
             return self._ledger.recorded(connection, intent.id)
+
+    def _bury(self, connection: sqlite3.Connection, record: int) -> bool:
+        """The chunks that this record found dead go; whether there were any. Those that rode with other
+        records are dead weight in their messages until these go."""
+        connection.execute(
+            "UPDATE records SET dead_bytes = dead_bytes + (SELECT SUM(stored_size) FROM chunks "
+            "WHERE record = ?1 AND state = 3 AND chunks.message = records.message) "
+            "WHERE message IN (SELECT message FROM chunks WHERE record = ?1 AND state = 3 AND message > 0)",
+            (record,),
+        )
+        dead = connection.execute("DELETE FROM chunks WHERE record = ? AND state = 3", (record,))
+        return dead.rowcount > 0
 
     def _note_parts(self, connection: sqlite3.Connection, record: int, parts: Iterable[int]) -> None:
         connection.executemany(
@@ -221,14 +226,10 @@ class Logbook:
         with self._database.transaction() as connection:
             connection.execute("UPDATE chunks SET state = 2 WHERE record = ? AND state = 3", (intent.id,))
             connection.execute("UPDATE chunks SET record = 0 WHERE record = ?", (intent.id,))
-            connection.execute(
-                "UPDATE garbage SET state = 0, record = 0 WHERE state = 1 AND record = ?", (intent.seq,)
-            )
+            self.garbage.unname(connection, intent.seq)
             connection.execute("DELETE FROM records WHERE id = ?", (intent.id,))
 
-    def note_foreign(
-        self, connection: sqlite3.Connection, entry: LogEntry, message: int, size: int
-    ) -> None:
+    def note_foreign(self, connection: sqlite3.Connection, entry: LogEntry, message: int, size: int) -> None:
         """Another writer's record that counts, in the transaction that replays it."""
         header = entry.header
         connection.execute(
@@ -246,60 +247,3 @@ class Logbook:
                 "SELECT uid FROM records WHERE state = 1 ORDER BY seq DESC LIMIT 1"
             ).fetchone()
         return NO_UID if row is None else bytes(row[0])
-
-    # --- garbage ------------------------------------------------------------------------------------
-
-    def _collect_log(self, connection: sqlite3.Connection) -> None:
-        """Records before the last snapshot but one are of no use any more, unless a chunk that is
-        alive rides in their message."""
-        row = connection.execute(
-            "SELECT seq FROM records WHERE state = 1 AND type = 2 ORDER BY seq DESC LIMIT 1 OFFSET 1"
-        ).fetchone()
-        if row is None:
-            return
-        old = connection.execute(
-            "SELECT id, message FROM records WHERE state = 1 AND seq < ? AND NOT EXISTS "
-            "(SELECT 1 FROM chunks WHERE chunks.message = records.message)",
-            row,
-        ).fetchall()
-        (channel,) = connection.execute("SELECT channel FROM log").fetchone()
-        for record, message in old:
-            parts = connection.execute("SELECT message FROM record_parts WHERE record = ?", (record,))
-            self._found(connection, channel, [message, *(part for (part,) in parts.fetchall())])
-            connection.execute("DELETE FROM record_parts WHERE record = ?", (record,))
-            connection.execute("DELETE FROM records WHERE id = ?", (record,))
-
-    def _found(self, connection: sqlite3.Connection, channel: int, messages: Iterable[int]) -> None:
-        connection.executemany(
-            "INSERT OR IGNORE INTO garbage VALUES (?, ?, 0, 0, 0)",
-            ((channel, message) for message in messages),
-        )
-
-    def found_garbage(self, channel: int, messages: Iterable[int]) -> None:
-        """Messages of ours that nothing refers to: the next record condemns them."""
-        with self._database.transaction() as connection:
-            self._found(connection, channel, messages)
-
-    def has_found_garbage(self) -> bool:
-        with self._database.reading() as connection:
-            row = connection.execute("SELECT 1 FROM garbage WHERE state = 0 LIMIT 1").fetchone()
-        return row is not None
-
-    def condemned(self, before_ns: int) -> dict[int, list[int]]:
-        """Messages by channel, oldest first, condemned before that time (Discord's, epoch ns)."""
-        found: dict[int, list[int]] = {}
-        with self._database.reading() as connection:
-            for channel, message in connection.execute(
-                "SELECT channel, message FROM garbage WHERE state = 2 AND condemned_ns < ? ORDER BY 1, 2",
-                (before_ns,),
-            ):
-                found.setdefault(channel, []).append(message)
-        return found
-
-    def deleted(self, channel: int, messages: Sequence[int]) -> None:
-        """They are gone from Discord."""
-        with self._database.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM garbage WHERE channel = ? AND message = ?",
-                ((channel, message) for message in messages),
-            )

@@ -177,7 +177,8 @@ class Replay:
     def _(self, entry: CondemnedEntry) -> None:
         condemned_ns = snowflake_ns(self._message)
         self._connection.executemany(
-            "INSERT OR REPLACE INTO garbage VALUES (?, ?, 2, ?, ?)",
+            "INSERT OR REPLACE INTO garbage (channel, message, state, record, condemned_ns) "
+            "VALUES (?, ?, 2, ?, ?)",
             ((entry.channel, message, self._seq, condemned_ns) for message in entry.messages),
         )
 

@@ -207,6 +207,61 @@ CREATE TABLE machine (
 INSERT INTO machine VALUES (1, '');
 """
 
+UPKEEP_TABLES = """
+-- The row of a chunk is never given to another, not even when the newest one goes: a read that is under way
+-- may still know its bytes by it. So the table is made anew, with AUTOINCREMENT.
+ALTER TABLE chunks RENAME TO chunks_before;
+CREATE TABLE chunks (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid         BLOB NOT NULL UNIQUE,     -- as above
+    state       INTEGER NOT NULL,
+    channel     INTEGER NOT NULL,
+    message     INTEGER NOT NULL,
+    attachments BLOB NOT NULL,
+    plain_size  INTEGER NOT NULL,
+    stored_size INTEGER NOT NULL,
+    blocks      BLOB NOT NULL,
+    sealed_ns   INTEGER NOT NULL,
+    record      INTEGER NOT NULL DEFAULT 0,
+    verified_ns INTEGER NOT NULL DEFAULT 0 -- epoch ns (Discord's) when it was read and checked; 0: never
+);
+INSERT INTO chunks (id, uid, state, channel, message, attachments, plain_size, stored_size, blocks, sealed_ns,
+    record) SELECT id, uid, state, channel, message, attachments, plain_size, stored_size, blocks, sealed_ns,
+    record FROM chunks_before;
+DROP TABLE chunks_before;
+CREATE INDEX chunks_intended ON chunks (id) WHERE state = 0;
+CREATE INDEX chunks_record   ON chunks (record) WHERE record > 0;
+CREATE INDEX chunks_message  ON chunks (message) WHERE message > 0;
+CREATE INDEX chunks_verified ON chunks (verified_ns, id) WHERE state = 2;
+CREATE INDEX records_message ON records (message) WHERE message > 0;
+CREATE INDEX record_parts_message ON record_parts (message);
+
+-- Bytes, as posted, of chunks that rode in this record's message and are dead: they go when it goes.
+ALTER TABLE records ADD COLUMN dead_bytes INTEGER NOT NULL DEFAULT 0;
+-- Bytes of the message's attachments, as far as they are known.
+ALTER TABLE garbage ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+
+-- Ranges of a chunk's plaintext that its last verification found damaged or missing.
+CREATE TABLE damage (
+    chunk    INTEGER NOT NULL,            -- chunks.id
+    position INTEGER NOT NULL,            -- bytes from the plaintext's start
+    length   INTEGER NOT NULL,
+    PRIMARY KEY (chunk, position)
+) WITHOUT ROWID;
+CREATE TRIGGER chunks_gone AFTER DELETE ON chunks BEGIN
+    DELETE FROM damage WHERE chunk = OLD.id; END;
+
+-- Where housekeeping has got to (upkeep.py); times are epoch ns by Discord's clock, 0: never.
+--   "swept"      when the last complete look through the channels began    "swept head"  log.head_seq then
+--   "round"      when the present round of verification began: each chunk is read once in a round
+--   "verified"   when the last round that is complete began                "next check"  when a chunk is due
+--   "running"    1 from start to a clean end
+CREATE TABLE upkeep (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
 migrations = Migrations("discordfs")
 
 
@@ -225,6 +280,11 @@ def log(database: sqlite_utils.Database) -> None:
 @migrations()
 def power(database: sqlite_utils.Database) -> None:
     _run(database, POWER_TABLES)
+
+
+@migrations()
+def upkeep(database: sqlite_utils.Database) -> None:
+    _run(database, UPKEEP_TABLES)
 
 
 def _run(database: sqlite_utils.Database, statements: str) -> None:

@@ -122,6 +122,7 @@ class Uploader:
     def start(self) -> None:
         self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._staging.on_pressure(self._wake)
+        self._index.logbook.garbage.set_log_channel(self._volume.log_channel)
         records = [intent.uid for intent in self._index.logbook.intents()]
         self._poster.resume(keep=records)
         self._recorder.submit(self._begin)
@@ -260,7 +261,8 @@ class Uploader:
         with self._changed:
             self._news = self._wants_record = False
         self._index.sync()
-        if self._index.logbook.oldest_change() is None and not self._index.logbook.has_found_garbage():
+        book = self._index.logbook
+        if book.oldest_change() is None and not book.garbage.is_any_to_condemn():
             self._stopping.wait(_NOTHING_TO_DO_S)
             return
         try:
