@@ -32,6 +32,8 @@ _RESERVE = 4096
 _LARGEST_WAL = 16 * 1024**2
 _COMMITS_BETWEEN_LOOKS = 64
 _BALLAST = 4 * 1024**2
+_NUMBERS = ("inode", "commit")
+"""Counters whose values stand on Discord as well."""
 _MOST_LOST_NUMBERS = 1024**2
 """More numbers than are ever handed out between two syncs: each of these is a commit, and the WAL of far
 fewer commits is checkpointed."""
@@ -67,10 +69,10 @@ class Database:
         if not boot_id or before == boot_id:
             return
         with self._durably(), self.transaction() as connection:
-            if before:
+            for name in _NUMBERS if before else ():
+                self._load_counter(name)
                 connection.execute(
-                    "UPDATE counters SET ceiling = ceiling + ? WHERE name IN ('inode', 'commit')",
-                    (_MOST_LOST_NUMBERS,),
+                    "UPDATE counters SET ceiling = ceiling + ? WHERE name = ?", (_MOST_LOST_NUMBERS, name)
                 )
             connection.execute("UPDATE machine SET boot_id = ?", (boot_id,))
 

@@ -69,7 +69,8 @@ class Accepted:
 
 
 class Log:
-    """The writer's side. `holder` says who writes, for people; `outbox` is where sealed things wait."""
+    """The writer's side. `holder` says who writes, for people; `outbox` is where sealed things wait; `sync`
+    brings the index to disk: what Discord is told in a record, this machine must not forget in a power cut."""
 
     def __init__(
         self,
@@ -83,10 +84,11 @@ class Log:
         clock: Clock,
         wait: Callable[[float], bool],
         failed: Callable[[str, Exception], None],
+        sync: Callable[[], None],
     ) -> None:
         self._chunks, self._reader, self._book, self._ledger = chunks, reader, book, ledger
         self._outbox, self._holder, self._clock = outbox, holder, clock
-        self._wait, self._failed = wait, failed
+        self._wait, self._failed, self._sync = wait, failed, sync
         self._is_claimed = False
 
     # --- looking ----------------------------------------------------------------------------------
@@ -219,6 +221,7 @@ class Log:
         self, intent: RecordIntent, sealed: SealedChunk, rider: Rider | None, may_have_landed: bool
     ) -> Accepted:
         together = [sealed, *([rider.sealed] if rider else [])]
+        self._sync()
         self._post(together, intent.sealed_ns, may_have_landed)
         for attempt, pause in enumerate(_pauses(), 1):
             if attempt % _LOOKS == 0:

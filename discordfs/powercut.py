@@ -30,7 +30,7 @@ import os
 import shutil
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,12 +308,12 @@ def _undone(history: _History, end: int, found: Path) -> str:
         for name, path in (("new", found), ("old", place)):
             both.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?mode=ro",))
         changed = [row[0] for row in both.execute(_CHANGED)]
-        names = [_path(both, ino) for ino in changed[:_NAMED]]
+        names = {_path(both, ino) for ino in changed[:_NAMED]}
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     return _listed(names) + more
 
 
-def _listed(names: Sequence[bytes]) -> str:
+def _listed(names: Iterable[bytes]) -> str:
     return ", ".join(sorted(os.fsdecode(name) for name in names)) or "(nothing that has a name)"
 
 

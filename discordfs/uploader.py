@@ -106,6 +106,7 @@ class Uploader:
             clock=clock,
             wait=self._stopping.wait,
             failed=self._log_failed,
+            sync=index.sync,
         )
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="discordfs-record")
         self._gatherer = threading.Thread(target=self._gather_for_ever, name="discordfs-gather", daemon=True)
