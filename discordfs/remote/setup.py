@@ -1,4 +1,5 @@
-"""What `init` asks and makes: who the bot is, its servers and channels, and what it may not do there.
+"""What `init` and `recover` ask and make: who the bot is, its servers and channels, and what it may not do
+there.
 
 Over raw routes of an Api alone. Limits: a bot in more than 200 servers sees the first 200.
 Threading: the loop's thread.
@@ -22,6 +23,12 @@ NEEDED: Mapping[str, int] = {
 }
 """Permissions without which a channel is of no use (Discord's documents, "Permissions")."""
 
+READING = ("VIEW_CHANNEL", "READ_MESSAGE_HISTORY")
+"""Of these, the ones without which nothing in a channel can be read."""
+
+_MESSAGE_CONTENT = (
+    1 << 18 | 1 << 19
+)  # flags of an application: allowed, or allowed while it is in few servers
 _TEXT, _CATEGORY = 0, 4
 _HOLDS_MESSAGES = frozenset({0, 2, 5, 13})  # text, voice, announcement and stage channels
 
@@ -57,10 +64,29 @@ class Channel:
         return self.type in _HOLDS_MESSAGES
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A channel that holds messages, and the names of the permissions that the bot lacks there."""
+
+    channel: Channel
+    missing: tuple[str, ...]
+
+    @property
+    def is_readable(self) -> bool:
+        return not any(name in self.missing for name in READING)
+
+
 async def who_am_i(api: Api) -> Identity:
     """Unauthorized when the token is no good."""
     me = await api.request("GET", "/users/@me")
     return Identity(int(me["id"]), str(me["username"]))
+
+
+async def sees_others(api: Api) -> bool:
+    """Whether the bot may see what others posted: the intent MESSAGE_CONTENT. Without it the text and the
+    attachments of their messages arrive empty (Discord's documents, "Message Content Intent")."""
+    application = await api.request("GET", "/applications/@me")
+    return bool(int(application.get("flags") or 0) & _MESSAGE_CONTENT)
 
 
 async def find_guilds(api: Api) -> list[Guild]:
@@ -73,6 +99,24 @@ async def find_guilds(api: Api) -> list[Guild]:
 async def find_channels(api: Api, guild: int) -> list[Channel]:
     """All channels of a server, those too that the bot cannot see into."""
     return [_channel(each) for each in await api.request("GET", f"/guilds/{guild}/channels")]
+
+
+async def find_rooms(api: Api, guild: int) -> list[Room]:
+    """The channels of a server that hold messages, with what the bot may not do in each."""
+    found = [
+        raw for raw in await api.request("GET", f"/guilds/{guild}/channels") if _channel(raw).holds_messages
+    ]
+    member = await _membership(api, guild)
+    return [Room(_channel(raw), tuple(member.lacks(raw))) for raw in found]
+
+
+async def find_room(api: Api, channel: int) -> tuple[int, Room]:
+    """One channel, and its server. RemoteGone, or Forbidden when the bot may not even see it."""
+    raw = await api.request("GET", f"/channels/{channel}")
+    if "guild_id" not in raw or not _channel(raw).holds_messages:
+        raise RemoteGone(f"channel {channel} is no text channel of a server")
+    member = await _membership(api, int(raw["guild_id"]))
+    return int(raw["guild_id"]), Room(_channel(raw), tuple(member.lacks(raw)))
 
 
 async def make_channels(api: Api, guild: int, names: Sequence[str], category: str = "discordfs") -> list[int]:
@@ -100,11 +144,9 @@ async def check_channel(api: Api, channel: int) -> list[str]:
         return [f"channel {channel}: permission VIEW_CHANNEL is missing"]
     if "guild_id" not in found or int(found["type"]) not in _HOLDS_MESSAGES:
         return [f"channel {channel} is no text channel of a server"]
-    granted = await _granted(api, found)
+    member = await _membership(api, int(found["guild_id"]))
     return [
-        f"channel {channel} (#{found['name']}): permission {name} is missing"
-        for name, bit in NEEDED.items()
-        if not granted & bit
+        f"channel {channel} (#{found['name']}): permission {name} is missing" for name in member.lacks(found)
     ]
 
 
@@ -127,23 +169,37 @@ async def _make(api: Api, guild: int, body: Mapping[str, Any]) -> int:
     return int(made["id"])
 
 
-async def _granted(api: Api, channel: Mapping[str, Any]) -> int:
-    """The bot's permissions in a channel: roles first, then overwrites of everyone, of roles, of itself."""
-    guild_id = int(channel["guild_id"])
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """The bot in a server: its roles there, and what they allow before any channel has its say (-1: all)."""
+
+    id: int
+    guild: int
+    roles: frozenset[int]
+    granted: int
+
+    def lacks(self, channel: Mapping[str, Any]) -> list[str]:
+        """What it may not do in this channel, of what is needed there. Overwrites of everyone come first,
+        then those of roles, then its own (Discord's documents, "Permission Overwrites")."""
+        granted, overwrites = self.granted, channel.get("permission_overwrites", ())
+        if granted == -1:
+            return []
+        for ids in ({self.guild}, self.roles - {self.guild}, {self.id}):
+            granted = _overwritten(granted, [each for each in overwrites if int(each["id"]) in ids])
+        return [name for name, bit in NEEDED.items() if not granted & bit]
+
+
+async def _membership(api: Api, guild_id: int) -> _Membership:
     me = await who_am_i(api)
     guild = await api.request("GET", f"/guilds/{guild_id}")
     member = await api.request("GET", f"/guilds/{guild_id}/members/{me.id}")
-    roles = {guild_id, *(int(role) for role in member["roles"])}
+    roles = frozenset({guild_id, *(int(role) for role in member["roles"])})
     granted = 0
     for role in guild["roles"]:
         if int(role["id"]) in roles:
             granted |= int(role["permissions"])
-    if granted & _ADMINISTRATOR or int(guild["owner_id"]) == me.id:
-        return -1
-    overwrites = channel.get("permission_overwrites", ())
-    for ids in ({guild_id}, roles - {guild_id}, {me.id}):
-        granted = _overwritten(granted, [each for each in overwrites if int(each["id"]) in ids])
-    return granted
+    may_all = granted & _ADMINISTRATOR or int(guild["owner_id"]) == me.id
+    return _Membership(me.id, guild_id, roles, -1 if may_all else granted)
 
 
 def _overwritten(granted: int, overwrites: Iterable[Mapping[str, Any]]) -> int:
