@@ -15,7 +15,7 @@ from discordfs.errors import EntryExists
 from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
-from discordfs.model import Caller, ChunkRef
+from discordfs.model import Caller, ChunkRef, Clock
 from discordfs.records import VolumeEntry
 from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
@@ -34,11 +34,18 @@ NEVER = Triggers(bytes=2**60, quiet_s=1e9, age_s=1e9)
 class House:
     """One state directory and one Discord (in memory), with a drive that can be closed and opened anew."""
 
-    def __init__(self, root: Path, quota: int = 256 * 1024**2, triggers: Triggers = NEVER) -> None:
-        self.root, self.quota, self.triggers = root, quota, triggers
+    def __init__(
+        self,
+        root: Path,
+        quota: int = 256 * 1024**2,
+        triggers: Triggers = NEVER,
+        store: MemoryStore | None = None,
+        clock: Clock = time.time_ns,
+    ) -> None:
+        self.root, self.quota, self.triggers, self.clock = root, quota, triggers, clock
         self.loop = Loop()
         self.loop.start()
-        self.store = MemoryStore((LOG_CHANNEL, *CHANNELS), clock=time.time_ns)
+        self.store = store or MemoryStore((LOG_CHANNEL, *CHANNELS), clock=clock)
         self.keys = VolumeKeys(b"k" * 32)
         self.volume = b"v" * 16
         self.patience_s = 600.0
@@ -57,7 +64,7 @@ class House:
             random_bytes=os.urandom,
         )
         self.index = Index(
-            self.root / "index.sqlite", time.time_ns(), CALLER, self.boot_id, self.root / "staging"
+            self.root / "index.sqlite", self.clock(), CALLER, self.boot_id, self.root / "staging"
         )
         self.staging = Staging(
             self.root / "staging",
@@ -73,7 +80,7 @@ class House:
             volume=VOLUME,
             holder="tester@house",
             outbox=self.root / "outbox",
-            clock=time.time_ns,
+            clock=self.clock,
             monotonic=time.monotonic,
             triggers=self.triggers,
         )
@@ -82,7 +89,7 @@ class House:
             staging=self.staging,
             chunks=self.chunks,
             uploader=self.uploader,
-            clock=time.time_ns,
+            clock=self.clock,
         )
         self.uploader.start()
 
