@@ -37,6 +37,7 @@ bench: ## measure; results in bench/results/
 	@scripts/setup dev
 	$(PYTHON) -m bench $(ARGS)
 
-docs: ## write docs/COMMANDS.md from the commands themselves
+docs: ## write what documents take from the code: the commands' help, the life of an extent
 	@scripts/setup runtime
 	$(PYTHON) scripts/document_commands.py
+	$(PYTHON) scripts/document_life.py

@@ -3,17 +3,19 @@
 The life of an extent. Each row is a state, what its bytes rest on, and what may happen to it; nothing
 else ever happens to an extent.
 
-| state  | the bytes are in            | recorded in       | becomes | when                            |
-|--------|-----------------------------|-------------------|---------|---------------------------------|
-| dirty  | staging                     | the open file     | staged  | close, fsync, settling          |
-| dirty  |                             |                   | gone    | overwritten, cut, unlinked      |
-| staged | staging                     | extents.home = 0  | sealed  | sealed into a chunk on disk     |
-| staged |                             |                   | gone    | overwritten, cut, unlinked      |
-| sealed | staging, sealed in outbox/  | extents.home = 1, | remote  | message there, sizes agree      |
-| sealed |                             | chunks.state = 0  | staged  | sealed bytes lost: seal anew    |
-| sealed |                             |                   | gone    | as staged (chunk has dead bytes)|
-| remote | the chunk's message         | extents.home = 2, | gone    | as staged                       |
-|        |                             | chunks.state = 1  |         |                                 |
+| state  | the bytes are in             | recorded in                        | becomes | when                             |
+|--------|------------------------------|------------------------------------|---------|----------------------------------|
+| dirty  | staging                      | the open file                      | staged  | close, fsync, settling           |
+| dirty  |                              |                                    | gone    | overwritten, cut, unlinked       |
+| staged | staging                      | extents.home = 0                   | sealed  | sealed into a chunk on disk      |
+| staged |                              |                                    | gone    | overwritten, cut, unlinked       |
+| sealed | staging; sealed in outbox/   | extents.home = 1, chunks.state = 0 | posted  | message there, sizes agree       |
+| sealed |                              |                                    | staged  | sealed bytes lost: seal anew     |
+| sealed |                              |                                    | gone    | as staged (dead bytes in chunk)  |
+| posted | staging; the chunk's message | extents.home = 1, chunks.state = 1 | remote  | a record that names it settled   |
+| posted |                              |                                    | gone    | as staged                        |
+| remote | the chunk's message          | extents.home = 2, chunks.state = 2 | staged  | relocated by gc, healed by fsck  |
+| remote |                              |                                    | gone    | as staged; the chunk is condemned |
 
 Staged bytes are immutable: a later write gets a new range of staging, so that a chunk never mixes two
 versions. Only a dirty range may be written again in place. Staging is freed last, after the commit that

@@ -24,6 +24,14 @@ def test_the_help_of_every_command_is_written_down() -> None:
     assert (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8") == document()
 
 
+def test_the_life_of_an_extent_is_drawn_as_its_table_has_it() -> None:
+    """`make docs` does it."""
+    made = runpy.run_path(str(ROOT / "scripts" / "document_life.py"))
+    assert (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8") == made["page"]()
+    states = {state for state, _, _ in made["transitions"]()}
+    assert states == {"dirty", "staged", "sealed", "posted", "remote"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_says_what_it_is_for(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
