@@ -158,6 +158,24 @@ class Log:
         sealed, intent = self._seal(kind, entries, plan)
         return self._until_settled(intent, sealed, rider, may_have_landed=False)
 
+    def go_on(self) -> Accepted:
+        """A writer that had said that it ended is back: a record without entries says so, before another
+        machine takes the volume over without being told to."""
+        return self._write_empty(RecordType.RECORD) if self._book.state().released else Accepted()
+
+    def end(self) -> None:
+        """Says that this writer has ended, with all else settled: the next one need not be told to take over.
+        Raises what `write` does; whatever became of it, the next `resume` goes on from there."""
+        self._write_empty(RecordType.RELEASE)
+
+    def _write_empty(self, kind: RecordType) -> Accepted:
+        nothing = self._outbox / "nothing.tmp"
+        nothing.write_bytes(b"")
+        try:
+            return self.write(kind, nothing, Plan(cut=0))
+        finally:
+            nothing.unlink()
+
     def resume(self) -> Accepted:
         """Goes on with the records that an earlier process left on their way."""
         done = Accepted()
@@ -247,7 +265,9 @@ class Log:
         while True:
             try:
                 refs = (
-                    self._chunks.find_all(together, self._reader.channel, since_ns) if may_have_landed else None
+                    self._chunks.find_all(together, self._reader.channel, since_ns)
+                    if may_have_landed
+                    else None
                 )
                 refs = refs or self._chunks.post_all(together, self._reader.channel)
                 return [ref.message for ref in refs]

@@ -95,6 +95,12 @@ class Logbook:
         with self._database.transaction() as connection:
             connection.execute("UPDATE log SET lost = ?", (lost,))
 
+    def become(self, me: bytes) -> None:
+        """Another id (16 bytes): this state directory is a copy, and the other one writes as who we were."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE log SET me = ?", (me,))
+        self.me = me
+
     # --- what no record says yet --------------------------------------------------------------------
 
     def oldest_change(self) -> int | None:

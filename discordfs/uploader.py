@@ -86,6 +86,9 @@ class Uploader:
         self._newest_commit = self._oldest_commit = monotonic() - self._triggers.age_s
         self._recording = True  # until the start has looked at the log
         self._finished = 0  # the newest cut of which nothing is left to do
+        self._heard = (
+            0  # the newest message of the log's channel that somebody told of, until it is looked for
+        )
         self._poster = Poster(
             ledger=index.ledger,
             chunks=chunks,
@@ -148,6 +151,10 @@ class Uploader:
             self._news = True
             self._newest_commit = now
             self._changed.notify_all()
+
+    def quiet_s(self) -> float:
+        """Seconds since something was last committed that somebody changed."""
+        return self._monotonic() - self._newest_commit
 
     def ask_for_record(self) -> None:
         """A record is wanted soon though nobody changed the drive: there is something to condemn, or a
@@ -213,7 +220,9 @@ class Uploader:
     def _wait_until_due(self) -> None:
         with self._changed:
             while not self._stopping.is_set():
-                if not self.lost and ((self._poster.has_room() and self._is_chunk_due()) or self._is_cut_due()):
+                if not self.lost and (
+                    (self._poster.has_room() and self._is_chunk_due()) or self._is_cut_due()
+                ):
                     return
                 busy = not self.lost and (self._news or self._barriers or self._index.ledger.staged_bytes > 0)
                 self._changed.wait(timeout=0.25 if busy else None)
@@ -340,8 +349,30 @@ class Uploader:
         try:
             self._release(self.log.catch_up())
             self._release(self.log.resume())
+            self._release(self.log.go_on())
         finally:
             self._poster.send_left_over(riders)
+
+    def look(self, message: int) -> None:
+        """The log's channel has this message: if it is news, it is looked at soon, as another machine may
+        have taken the volume over."""
+        with self._changed:
+            is_queued, self._heard = self._heard > 0, max(self._heard, message)
+        if not is_queued and not self.lost and not self._stopping.is_set():
+            self._recorder.submit(self._look)
+
+    def _look(self) -> None:
+        with self._changed:
+            message, self._heard = self._heard, 0
+        if self.lost or message <= self._index.logbook.state().head_message:
+            return
+        try:
+            self._release(self.log.catch_up())
+            self.is_working = True
+        except Lost as error:
+            self._lose(error)
+        except (DiscordfsError, OSError) as error:
+            self._note_failure("reading the log", error, 0.0)
 
     def _record(self, kind: RecordType, draft: Path, plan: Plan, rider: Rider | None) -> None:
         self._guarded(lambda: self._release(self._write_record(kind, draft, plan, rider)), plan.cut)
