@@ -1,0 +1,139 @@
+"""A drive rebuilt from Discord alone, as on an empty machine, and Discord as it was at an earlier moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from discordfs.cache import BlockCache
+from discordfs.chunkstore import ChunkStore
+from discordfs.fold import FoldState
+from discordfs.follower import Follower
+from discordfs.fs import Drive
+from discordfs.index import Index
+from discordfs.logreading import Look, LogReader
+from discordfs.model import Clock
+from discordfs.remote.base import Message, UploadFile
+from discordfs.remote.loop import Loop
+from discordfs.remote.memory import MemoryStore
+from discordfs.staging import Staging
+from discordfs.uploader import Uploader
+from tests.fs import audit
+from tests.fs.conftest import CALLER, LOG_CHANNEL, VOLUME, House
+from tests.log.picture import Picture, picture
+
+Keep = Callable[[Message], bool]
+
+
+class RecordingStore(MemoryStore):
+    """Remembers the order of the messages, so that any moment can be had again (`as_of`)."""
+
+    def __init__(self, channels: Sequence[int], clock: Clock = time.time_ns, **settings: float) -> None:
+        super().__init__(channels, clock=clock, **settings)  # type: ignore[arg-type]
+        self.posted: list[Message] = []
+
+    async def post(self, channel: int, content: str, files: Sequence[UploadFile], nonce: str) -> Message:
+        message = await super().post(channel, content, files, nonce)
+        if message.id not in {each.id for each in self.posted}:
+            self.posted.append(message)
+        return message
+
+    def log(self) -> list[Message]:
+        """The log's messages, oldest first."""
+        return [message for message in self.posted if message.channel == LOG_CHANNEL]
+
+
+def copied(store: MemoryStore, keep: Keep = lambda message: True) -> MemoryStore:
+    """Another Discord with the same messages, as far as they are kept."""
+    copy = MemoryStore(store._channels, clock=store._clock)
+    copy._last_id = store._last_id
+    for number, room in store._channels.items():
+        for message in filter(keep, room.messages.values()):
+            copy._channels[number].messages[message.id] = message
+            copy._channels[number].posted_ns[message.id] = room.posted_ns[message.id]
+            copy._bytes |= {each.id: store._bytes[each.id] for each in message.attachments}
+    return copy
+
+
+def as_of(store: MemoryStore, message: int) -> MemoryStore:
+    """Discord as it was right after this message."""
+    return copied(store, lambda each: each.id <= message)
+
+
+def without(store: MemoryStore, message: int) -> MemoryStore:
+    """Discord, but somebody deleted this message."""
+    return copied(store, lambda each: each.id != message)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A drive that knows what the log says and nothing else. `said`: what had to be left out, in sentences."""
+
+    index: Index
+    drive: Drive
+    chunks: ChunkStore
+    look: Look
+    said: list[str]
+
+    def picture(self) -> Picture:
+        return picture(self.drive, self.index)
+
+
+@contextmanager
+def recovered(house: House, store: MemoryStore, folder: Path) -> Iterator[Recovered]:
+    """The drive of a house's volume, out of this Discord, in a folder that is made for it and removed. It
+    ends in the check of what must hold in every index."""
+    folder.mkdir()
+    with Loop("test-recovered") as loop:
+        cache = BlockCache(folder / "cache", ram_bytes=8 * 1024**2, disk_bytes=0)
+        chunks = ChunkStore(
+            store=store, loop=loop, cache=cache, keys=house.keys, volume=house.volume, random_bytes=os.urandom
+        )
+        try:
+            with _rebuilt(chunks, folder) as found:
+                yield found
+        finally:
+            chunks.close()
+    problems = audit.problems(folder / "index.sqlite", folder / "staging")
+    shutil.rmtree(folder)
+    assert not problems, "\n".join(problems)
+
+
+@contextmanager
+def _rebuilt(chunks: ChunkStore, folder: Path) -> Iterator[Recovered]:
+    index = Index(folder / "index.sqlite", time.time_ns(), CALLER)
+    try:
+        reader = LogReader(chunks, LOG_CHANNEL)
+        look = reader.look(FoldState())
+        said = Follower(index, reader).rebuild(look)
+        with _drive(index, chunks, folder) as drive:
+            yield Recovered(index, drive, chunks, look, said)
+    finally:
+        index.close()
+
+
+@contextmanager
+def _drive(index: Index, chunks: ChunkStore, folder: Path) -> Iterator[Drive]:
+    staging = Staging(folder / "staging", 2**20, {}, time.monotonic)
+    uploader = Uploader(
+        index=index,
+        staging=staging,
+        chunks=chunks,
+        volume=VOLUME,
+        holder="nobody",
+        outbox=folder / "outbox",
+        clock=time.time_ns,
+        monotonic=time.monotonic,
+    )
+    uploader.lost = "another machine writes this volume"
+    drive = Drive(index=index, staging=staging, chunks=chunks, uploader=uploader, clock=time.time_ns)
+    try:
+        yield drive
+    finally:
+        drive.close()
+        staging.close()
