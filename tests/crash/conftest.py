@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-from discordfs.keys import VolumeKeys
 from discordfs.remote.base import Message, UploadFile
-from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
 from tests.crash.recorder import Recording
-from tests.fs.conftest import CHANNELS, LOG_CHANNEL, NEVER, House
+from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
 
-FIRST_RUN, SECOND_RUN = "the first run", "the second run"
+SECOND_RUN = "the second run"
 
 
 class WitnessedStore(MemoryStore):
@@ -62,29 +58,26 @@ def _adopt(store: MemoryStore, message: Message, bodies: Sequence[bytes]) -> Non
 
 
 class RecordedHouse(House):
-    """A drive in a recorded directory."""
+    """A drive in a recorded directory. Whoever makes one closes it and stops its loop."""
 
-    def __init__(self, recording: Recording, loop: Loop, quota: int) -> None:
-        self._prepare(recording.root, loop, WitnessedStore(recording), FIRST_RUN, quota)
-        self.barrier()
-
-    def _prepare(self, root: Path, loop: Loop, store: MemoryStore, boot_id: str, quota: int) -> None:
-        self.root, self.loop, self.store, self.boot_id, self.quota = root, loop, store, boot_id, quota
-        self.triggers, self.patience_s = NEVER, 600.0
-        self.keys, self.volume = VolumeKeys(b"k" * 32), b"v" * 16
-        self.open()
+    def __init__(self, recording: Recording, quota: int) -> None:
+        self.witness = WitnessedStore(recording)
+        super().__init__(recording.root, quota, store=self.witness)
 
 
-class SurvivingHouse(RecordedHouse):
-    """A drive that is opened on what a crash left, in the next run of the machine."""
+class SurvivingHouse(House):
+    """A drive that begins on what a crash left: by default in the next run of the machine."""
 
-    def __init__(self, root: Path, loop: Loop, store: MemoryStore, quota: int) -> None:
-        self._prepare(root, loop, store, SECOND_RUN, quota)
+    def __init__(self, root: Path, quota: int, store: MemoryStore, boot_id: str = SECOND_RUN) -> None:
+        self._boot_id, self._has_begun = boot_id, False
+        super().__init__(root, quota, store=store)
+        self._has_begun = True
 
+    def open(self) -> None:
+        self.boot_id = self._boot_id
+        super().open()
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    loop.start()
-    yield loop
-    loop.stop()
+    def barrier(self, timeout_s: float = 60.0) -> None:
+        """Not the one of a new volume: nothing is to change before a test has looked."""
+        if self._has_begun:
+            super().barrier(timeout_s)

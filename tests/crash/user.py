@@ -35,7 +35,7 @@ class History:
         begun = sum(mark.at < k for mark in journal.marks if mark.text.startswith("begin "))
         ended = sum(mark.at <= k for mark in journal.marks if mark.text.startswith("end "))
         first = max(step for step in range(ended + 1) if self.synced[step])
-        return range(first, begun + 1)
+        return range(first, max(begun, ended) + 1)
 
 
 class User:
