@@ -58,6 +58,7 @@ from discordfs.model import (
 from discordfs.node import Node
 from discordfs.nodes import NodeTable
 from discordfs.readahead import Readahead
+from discordfs.relocation import Relocator
 from discordfs.staging import Moved, Staging
 from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
@@ -109,6 +110,7 @@ class Drive:
         self._tree = threading.Lock()
         self._nodes = NodeTable(index, staging, uploader.committed)
         self._xattrs = ExtendedAttributes(index, self._nodes, clock)
+        self._relocator = Relocator(index, staging, chunks, self._nodes)
         self._handles: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
         self._linked: set[int] = set()
@@ -124,6 +126,16 @@ class Drive:
     def reload(self, inodes: Iterable[int]) -> None:
         """Another writer's record has changed these."""
         self._nodes.reload(inodes)
+
+    def quiet_s(self) -> float:
+        """Seconds since anybody changed anything; 0 as long as writes are not committed."""
+        return 0.0 if self._nodes.is_any_changed() else self._uploader.quiet_s()
+
+    def relocate(self, ino: int, start: int, end: int, cancelled: Callable[[], bool]) -> int:
+        """Has what a file has on Discord within [start, end) sent anew, into another chunk; bytes moved. As
+        Relocator.relocate; ReadOnly where nothing may be written."""
+        self._check_writable()
+        return self._relocator.relocate(ino, start, end, cancelled)
 
     def _check_writable(self) -> None:
         if self._uploader.lost:

@@ -25,6 +25,7 @@ from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook
 from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
 from discordfs.unsynced import Sum
+from discordfs.upkeep import Upkeep
 
 _REMEMBERED = 100_000
 """Inodes, and names, whose attributes stay in RAM: some 80 MB at most; then it begins anew."""
@@ -50,6 +51,7 @@ class Index:
         self._database.on_rollback(self._forget_all)
         self.ledger = Ledger(self._database)
         self.logbook = Logbook(self._database, self.ledger)
+        self.upkeep = Upkeep(self._database)
         self.inodes = 0
         self._make_root(now_ns, owner)
         self._remove_orphans()
@@ -292,6 +294,17 @@ class Index:
             connection.execute("UPDATE inodes SET allocated = ? WHERE ino = ?", (allocated, attr.ino))
             self._store(connection, attr)
         return released
+
+    def relocate(
+        self, ino: int, found: Sequence[Extent], staged: Sequence[Extent], sums: Iterable[Sum]
+    ) -> bool:
+        """The same bytes, staged anew, take the place of what is on Discord; nothing else of the inode
+        changes. False when the file has something else there by now."""
+        with self._database.transaction() as connection:
+            if not self.ledger.relocate(connection, ino, found, staged):
+                return False
+            unsynced.note(connection, sums)
+            return True
 
     def xattr(self, ino: int, name: bytes) -> bytes:
         """Raises NoAttribute."""

@@ -102,6 +102,18 @@ class Ledger:
         )
         return _released(dropped)
 
+    def relocate(
+        self, connection: sqlite3.Connection, ino: int, found: Sequence[Extent], staged: Sequence[Extent]
+    ) -> bool:
+        """Within the caller's transaction: `staged`, the same bytes, take the place of `found`. False when
+        the file has something else there by now; then nothing has changed."""
+        for extent in found:
+            overlapping = _overlapping(connection, ino, extent.offset, extent.end)
+            if [there.cut(extent.offset, extent.end) for there, _ in overlapping] != [extent]:
+                return False
+        self.replace(connection, ino, END, staged)
+        return True
+
     def drop(self, connection: sqlite3.Connection, ino: int) -> list[Released]:
         """Within the caller's transaction: all of a file's extents."""
         return _released(self._punch(connection, ino, 0, END))

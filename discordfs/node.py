@@ -10,7 +10,7 @@ for `attr` (a look at a moment).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from discordfs.extents import ExtentMap
@@ -18,6 +18,7 @@ from discordfs.index import Index
 from discordfs.ledger import END, Released
 from discordfs.model import Attr, Extent, Home
 from discordfs.staging import Run, Staging
+from discordfs.unsynced import Sum
 
 
 class Node:
@@ -163,6 +164,14 @@ class Node:
         self._cut_from = END
         self._changed = False
         self._staging.release(released)
+
+    def relocate(self, found: Sequence[Extent], staged: Sequence[Extent], sums: Iterable[Sum]) -> bool:
+        """Puts `staged` in the place of `found`, the same bytes on Discord, and commits that. False when
+        something is not committed yet, or the file has something else there by now."""
+        if self._changed or not self._index.relocate(self.ino, found, staged, sums):
+            return False
+        self.reload()
+        return True
 
     def rest(self) -> None:
         """No write is expected soon: gives back what was reserved in staging."""

@@ -69,6 +69,11 @@ class NodeTable:
         finally:
             self.give(node)
 
+    def is_any_changed(self) -> bool:
+        """Whether somebody is writing: something is not committed yet."""
+        with self._lock:
+            return any(node.is_changed for node in self._nodes.values())
+
     def is_in_use(self, ino: int) -> bool:
         with self._lock:
             return ino in self._nodes

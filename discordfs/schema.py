@@ -252,10 +252,12 @@ CREATE TRIGGER chunks_gone AFTER DELETE ON chunks BEGIN
     DELETE FROM damage WHERE chunk = OLD.id; END;
 
 -- Where housekeeping has got to (upkeep.py); times are epoch ns by Discord's clock, 0: never.
---   "swept"      when the last complete look through the channels began    "swept head"  log.head_seq then
---   "round"      when the present round of verification began: each chunk is read once in a round
---   "verified"   when the last round that is complete began                "next check"  when a chunk is due
---   "running"    1 from start to a clean end
+--   "swept"       when the last complete look through the channels began
+--   "swept_head"  log.head_seq then
+--   "round"       when the present round of checks began: each chunk is read once in a round
+--   "verified"    when the last complete round began
+--   "next_check"  when the next chunk is due
+--   "running"     1 from start to a clean end
 CREATE TABLE upkeep (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
