@@ -103,6 +103,8 @@ class DiscordRemote:
         self._watchers: list[tuple[frozenset[int], Callable[[Hint], None]]] = []
         self._gateway: asyncio.Task[None] | None = None
         self._gateway_wanted = False
+        self._gateway_trouble = ""
+        self._is_hearing = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -230,6 +232,11 @@ class DiscordRemote:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._start_gateway)
 
+    @property
+    def is_hearing(self) -> bool:
+        """Whether the gateway stands, so that whatever happens is heard of. From any thread."""
+        return self._is_hearing
+
     # --- inside --------------------------------------------------------------------------------
 
     def _routes(self) -> _Routes:
@@ -282,7 +289,7 @@ class DiscordRemote:
         while True:
             began = self._clock()
             client = _GatewayClient(
-                self._http, self._note_identity, self._tell, content, self._clock, self._sleep
+                self._http, self._note_identity, self._tell, self._hear, content, self._clock, self._sleep
             )
             try:
                 async with client:
@@ -292,13 +299,26 @@ class DiscordRemote:
                 content = False
                 continue
             except Unauthorized as error:
-                _log.error("no gateway: %s", error)
+                self._say(f"no gateway: {error}")
             except (discord.DiscordException, RemoteError, aiohttp.ClientError, OSError) as error:
-                _log.warning("the gateway ended: %s", type(error).__name__)
+                self._say(f"the gateway ended: {type(error).__name__}")
+            finally:
+                self._is_hearing = False
             lasted = (self._clock() - began) / 1e9
             pause = _GATEWAY_AGAIN[0] if lasted > _GATEWAY_AGAIN[1] else pause
             await self._sleep(pause)
             pause = min(2 * pause, _GATEWAY_AGAIN[1])
+
+    def _say(self, trouble: str) -> None:
+        """Once, until it stood again or it is something else."""
+        if trouble != self._gateway_trouble:
+            self._gateway_trouble = trouble
+            _log.warning("%s: changes elsewhere are noticed later", trouble)
+
+    def _hear(self, is_hearing: bool) -> None:
+        self._is_hearing = is_hearing
+        if is_hearing:
+            self._gateway_trouble = ""
 
     def _tell(self, hint: Hint | None) -> None:
         """To the watchers of its channel; None is a resync for all."""
@@ -380,6 +400,7 @@ class _GatewayClient(discord.Client):
         http: Http,
         note_identity: Callable[[int], None],
         tell: Callable[[Hint | None], None],
+        hear: Callable[[bool], None],
         message_content: bool,
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]],
@@ -396,6 +417,7 @@ class _GatewayClient(discord.Client):
         self.http = self._connection.http = _Routes(http, note_identity)
         self._ours = http
         self._tell = tell
+        self._hear = hear
         self._now = clock
         self._pause = sleep
 
@@ -405,7 +427,14 @@ class _GatewayClient(discord.Client):
             await self._pause(_IDENTIFY_SECONDS)
 
     async def on_connect(self) -> None:
+        self._hear(True)
         self._tell(None)  # a new session, not a resumed one: what happened before it was missed
+
+    async def on_resumed(self) -> None:
+        self._hear(True)  # what was missed has come by now
+
+    async def on_disconnect(self) -> None:
+        self._hear(False)
 
     async def on_message(self, message: discord.Message) -> None:
         self._tell(Hint("create", message.channel.id, (message.id,)))
