@@ -16,17 +16,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from discordfs.chunks import layout
 from discordfs.errors import BusyError, Damaged, MissingError, RemoteGone
 from discordfs.fold import FoldState, LogEntry
 from discordfs.index import Index
-from discordfs.logreading import LogReader, Look
+from discordfs.logreading import LogReader, Look, when
 from discordfs.model import ChunkRef, Kind, SealedChunk
 from discordfs.records import ChunkEntry, Entry, RecordType, VolumeEntry, unpack_entries
-from discordfs.remote.base import Message, snowflake_ns
+from discordfs.remote.base import Message
 from discordfs.replay import Replay, drop_dead_chunks
 
 log = logging.getLogger(__name__)
@@ -187,11 +186,6 @@ class Follower:
     def _note(self, connection: sqlite3.Connection, step: Step) -> None:
         size = self._reader.stored_size(step.entry, step.message)
         self._index.logbook.note_foreign(connection, step.entry, step.message.id, size)
-
-
-def when(message: int) -> str:
-    """A message's time, for people."""
-    return f"{datetime.fromtimestamp(snowflake_ns(message) / 1e9).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _steps(look: Look, start: FoldState) -> list[Step]:

@@ -30,7 +30,7 @@ from discordfs.errors import (
 from discordfs.fold import Fold, FoldState, Status
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook, Plan, RecordIntent
-from discordfs.logreading import Look, LogReader
+from discordfs.logreading import LogReader, Look, describe_holder
 from discordfs.model import Clock, Kind, SealedChunk
 from discordfs.records import Header, PartRef, RecordType, pack_header
 
@@ -286,8 +286,3 @@ def _pauses() -> Iterable[float]:
     yield from _PAUSES
     while True:
         yield _PAUSES[-1]
-
-
-def describe_holder(state: FoldState) -> str:
-    """Who writes a volume, for people who wanted to."""
-    return f"the volume is written by {state.holder}"

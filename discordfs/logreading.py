@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cachetools import LRUCache
 
@@ -21,7 +22,7 @@ from discordfs.errors import ConfigError, Damaged, FormatError, MissingError, Re
 from discordfs.fold import Fold, FoldState, LogEntry, fold_listing
 from discordfs.model import ChunkRef, Kind
 from discordfs.records import Header, unpack_header
-from discordfs.remote.base import Message
+from discordfs.remote.base import Message, snowflake_ns
 
 log = logging.getLogger(__name__)
 
@@ -145,3 +146,16 @@ class LogReader:
             if held.uid == entry.uid
             for attachment in held.attachments
         )
+
+
+def when(message: int) -> str:
+    """A message's time, for people."""
+    return f"{datetime.fromtimestamp(snowflake_ns(message) / 1e9).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def describe_holder(state: FoldState) -> str:
+    """Who writes a volume and since when, for people who wanted to."""
+    return (
+        f"the volume is written by {state.holder} since {when(state.since)} "
+        f"(last record {when(state.head_message)})"
+    )

@@ -21,9 +21,9 @@ from discordfs.codec import TRAILER_SIZE, parse_trailer
 from discordfs.disk import sync_directory
 from discordfs.errors import ConfigError, Damaged, DiscordfsError, FormatError, MissingError, RemoteGone
 from discordfs.fold import FoldState, Gap
-from discordfs.follower import Follower, when
+from discordfs.follower import Follower
 from discordfs.index import Index
-from discordfs.logreading import LogReader, Look
+from discordfs.logreading import LogReader, Look, when
 from discordfs.model import Caller, Kind
 from discordfs.records import VolumeEntry
 from discordfs.remote.base import Message, MessageStore
@@ -110,8 +110,8 @@ def read_log(reader: LogReader) -> Look:
     look = reader.look(FoldState())
     if not look.settled and look.unreadable:
         raise ConfigError(
-            f"this key opens nothing of the log in channel {reader.channel}: it is not the volume's key, or all "
-            f"of the log is damaged ({look.unreadable[0]}); nothing was changed"
+            f"this key opens nothing of the log in channel {reader.channel}: it is not the volume's key, or "
+            f"all of the log is damaged ({look.unreadable[0]}); nothing was changed"
         )
     if not look.settled:
         raise MissingError(f"channel {reader.channel} holds no log of this volume that can be read")
