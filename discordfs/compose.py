@@ -132,6 +132,7 @@ def open_drive(
             state.staging, settings.staging_bytes(free), index.ledger.staged_by_segment(), time.monotonic
         )
         undo.callback(staging.close)
+        undo.callback(index.close)  # before staging: its last sync is what lets dead segments go
         uploader = Uploader(
             index=index,
             staging=staging,

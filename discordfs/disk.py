@@ -17,6 +17,19 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_files(directory: Path) -> None:
+    """Everything in a directory, names and bytes, is on disk when this returns; nothing when it is absent."""
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_directory(directory)
+
+
 def make_directory(path: Path) -> None:
     """For its owner alone; its name is on disk when this returns. Nothing when it is there."""
     if not path.is_dir():

@@ -15,11 +15,13 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from discordfs import powercut, unsynced
 from discordfs.cut import Cut
 from discordfs.database import Database
+from discordfs.disk import sync_files
 from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook
@@ -46,6 +48,8 @@ class Index:
         if staging is not None:
             powercut.mend(path, staging, boot_id)
         self._database = Database(path, boot_id)
+        if staging is not None:
+            self._database.before_sync(partial(_sync_all, staging))
         self._attrs: dict[int, Attr] = {}
         self._names: dict[tuple[int, bytes], int] = {}
         self._database.on_rollback(self._forget_all)
@@ -389,7 +393,7 @@ class Index:
 
     def before_sync(self, sync_staging: Callable[[], Callable[[], None]]) -> None:
         """Staging's sync: always called before any commit that may name staged bytes goes to disk; what it
-        gives is called after."""
+        gives is called after. Until this is called all of the staging directory is synced."""
         self._database.before_sync(sync_staging)
 
     def once_synced(self, action: Callable[[], None]) -> None:
@@ -408,6 +412,11 @@ class Index:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _sync_all(staging: Path) -> Callable[[], None]:
+    sync_files(staging)
+    return lambda: None
 
 
 def _next_cut(connection: sqlite3.Connection) -> int:

@@ -250,15 +250,16 @@ def _newest_whole(history: _History, staging: Path) -> int:
     """The length of the WAL (bytes) of the newest state whose staged bytes are all there."""
     known: dict[Sum, bool] = {}
     position = len(history.ends) - 1
-    for _ in range(_PATIENT_STEPS):
+    for patience in range(_PATIENT_STEPS, -1, -1):
         broken = _broken(history, position, staging, known)
         if not broken:
             return history.ends[position]
-        position = _before_any_of(history, position, broken)
-    position = history.floor
-    if _broken(history, position, staging, known):
-        raise Damaged(f"{staging} does not hold what had been synced to it: its disk has lost bytes")
-    return history.ends[position]
+        position = _before_any_of(history, position, broken) if patience > 1 else history.floor
+    raise Damaged(
+        f"{staging} holds what the index names at no moment since its last sync: the disk has lost what was "
+        "synced, or something else than a mount has written to the index. `discordfs recover` makes the drive "
+        "of what Discord has"
+    )
 
 
 def _broken(history: _History, position: int, staging: Path, known: dict[Sum, bool]) -> set[tuple[int, int]]:
@@ -271,16 +272,14 @@ def _broken(history: _History, position: int, staging: Path, known: dict[Sum, bo
 
 
 def _before_any_of(history: _History, position: int, broken: set[tuple[int, int]]) -> int:
-    """The newest state behind the last sync in which nothing of `broken` was noted yet."""
+    """The newest state from the last sync on in which nothing of `broken` was noted yet."""
 
     def has_any(end: int) -> bool:
         with history.at(end) as connection:
             return not broken.isdisjoint(unsynced.keys(connection))
 
     first = bisect_left(history.ends, True, history.floor, position, key=has_any)
-    if first == history.floor:
-        raise Damaged("the index names bytes as unsynced at its own sync: it is damaged")
-    return first - 1
+    return max(history.floor, first - 1)
 
 
 def _is_whole(total: Sum, staging: Path) -> bool:

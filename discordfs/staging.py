@@ -401,7 +401,7 @@ class Staging:
 
     def room(self) -> int:
         """Bytes that can still be staged."""
-        return max(0, self.quota - self.used)
+        return max(0, self.quota - self.used + self._dead_bytes)
 
     def close(self) -> None:
         with self._lock:

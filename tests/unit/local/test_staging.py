@@ -151,3 +151,27 @@ def test_waiting_ends_with_no_space_or_with_the_caller(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         staging.admit(MIB, lambda: True)
     staging.close()
+
+
+def test_what_failed_to_be_synced_once_is_never_called_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed fsync the kernel forgets the error and the bytes: the next one would lie."""
+    staging, run, other = make(tmp_path), Run(), Run()
+    placed = staging.write(run, b"a" * 1000)
+    staging.close_run(run)
+
+    def broken_disk(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdatasync", broken_disk)
+        with pytest.raises(OSError, match="Input/output"):
+            staging.sync()
+    with pytest.raises(OSError, match="must be uploaded"):
+        staging.sync()
+    staging.release(Released(each.segment, each.length) for each in placed)
+    staging.write(other, b"b")
+    index_synced(staging)
+    assert staging.read(2, 0, 1) == b"b"
+    staging.close()
