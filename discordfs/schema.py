@@ -177,9 +177,12 @@ CREATE INDEX chunks_record ON chunks (record) WHERE record > 0;
 
 CUT = "(SELECT ceiling FROM counters WHERE name = 'cut')"
 
+# NOT EXISTS, as OR IGNORE in a trigger yields to the conflict clause of the statement that fires it.
 LOG_TRIGGERS = [
     f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
-    f"INSERT OR IGNORE INTO {target} VALUES ({CUT}, {', '.join(f'{row}.{column}' for column in columns)}); END"
+    f"INSERT INTO {target} SELECT {CUT}, {', '.join(f'{row}.{column}' for column in columns)} "
+    f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE cut = {CUT} AND "
+    f"{' AND '.join(f'{column} = {row}.{column}' for column in columns)}); END"
     for table, target, columns in (
         ("inodes", "changed_inodes", ("ino",)),
         ("xattrs", "changed_inodes", ("ino",)),

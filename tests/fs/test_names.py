@@ -191,6 +191,15 @@ def test_extended_attributes(house: House) -> None:
         house.drive.setxattr(b"/f", b"user.big", bytes(65_537), 0)
 
 
+def test_an_extended_attribute_can_be_changed_again_and_again(house: House) -> None:
+    house.put(b"/f", b"x")
+    for value in (b"one", b"two", b"three"):
+        house.drive.setxattr(b"/f", b"user.a", value, 0)
+    house.barrier()
+    house.drive.setxattr(b"/f", b"user.a", b"four", 0)
+    assert house.drive.getxattr(b"/f", b"user.a") == b"four"
+
+
 def test_the_state_attribute_is_told_but_never_listed_nor_set(house: House) -> None:
     house.put(b"/f", b"x")
     assert house.drive.getxattr(b"/f", b"user.discordfs.state") == b"staged"

@@ -16,7 +16,7 @@ from discordfs.fold import FoldState
 from discordfs.follower import Follower
 from discordfs.fs import Drive
 from discordfs.index import Index
-from discordfs.logreading import Look, LogReader
+from discordfs.logreading import LogReader, Look
 from discordfs.model import Clock
 from discordfs.remote.base import Message, UploadFile
 from discordfs.remote.loop import Loop
@@ -72,7 +72,7 @@ def without(store: MemoryStore, message: int) -> MemoryStore:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A drive that knows what the log says and nothing else. `said`: what had to be left out, in sentences."""
+    """A drive that knows what the log says and nothing else. `said`: what had to be left out."""
 
     index: Index
     drive: Drive
@@ -97,11 +97,11 @@ def recovered(house: House, store: MemoryStore, folder: Path) -> Iterator[Recove
         try:
             with _rebuilt(chunks, folder) as found:
                 yield found
+            problems = audit.problems(folder / "index.sqlite", folder / "staging")
+            assert not problems, "\n".join(problems)
         finally:
             chunks.close()
-    problems = audit.problems(folder / "index.sqlite", folder / "staging")
-    shutil.rmtree(folder)
-    assert not problems, "\n".join(problems)
+            shutil.rmtree(folder)
 
 
 @contextmanager

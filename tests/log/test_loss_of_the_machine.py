@@ -217,13 +217,13 @@ def test_a_file_that_is_written_while_open_comes_back_as_it_was_committed(
 
 
 def test_numbers_are_not_used_again_after_a_recovery(house: House, tmp_path: Path) -> None:
-    """Under lost+found the newest commit of an inode decides: a number that came twice would mix two files."""
+    """Under lost+found the newest commit of an inode decides: one that came twice would mix two files."""
     house.put(b"/a", b"x")
     house.put(b"/newest", b"y")
     newest = house.drive.getattr(b"/newest").ino
     house.drive.unlink(b"/newest")
     house.barrier()
-    used = {seq for seq, in sql(house.index, "SELECT seq FROM extents")}
+    used = {seq for (seq,) in sql(house.index, "SELECT seq FROM extents")}
     with recovered(house, house.store, tmp_path / "recovered") as found:
         counters = dict(sql(found.index, "SELECT name, ceiling FROM counters"))
         assert counters["inode"] > newest
