@@ -137,8 +137,28 @@ class Logbook:
             ).fetchone()
         return int(row[0])
 
+    def want_snapshot(self) -> None:
+        """Something that was said is not to be read any more: no snapshot so far will do."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO counters SELECT 'snapshot', head_seq + 1 FROM log WHERE true "
+                "ON CONFLICT (name) DO UPDATE SET ceiling = excluded.ceiling"
+            )
+
+    def is_snapshot_wanted(self) -> bool:
+        """Whether there has been none since one was wanted."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM counters WHERE name = 'snapshot' AND ceiling > "
+                "(SELECT COALESCE(MAX(seq), 0) FROM records WHERE state = 1 AND type = 2))"
+            ).fetchone()
+        return bool(row[0])
+
     def is_snapshot_due(self) -> bool:
-        """Whether the records since the last snapshot have outgrown it, or carry too much that is dead."""
+        """Whether one is wanted, or the records since the last one have outgrown it, or carry too much that
+        is dead."""
+        if self.is_snapshot_wanted():
+            return True
         with self._database.reading() as connection:
             last = connection.execute(
                 "SELECT seq, stored_size FROM records WHERE state = 1 AND type = 2 ORDER BY seq DESC LIMIT 1"

@@ -23,6 +23,7 @@ TABLES = """
 -- never used twice, also when the rows that used it are gone and the machine went down.
 --   "inode"    next inode number          "commit"   next commit sequence number
 --   "sync"     written by each sync of the index; its value has no other meaning
+--   "snapshot" no snapshot below this place in the chain will do (the log lacks something)
 --   "chunk"    next row of `chunks` for a record of another writer (replay.py)
 CREATE TABLE counters (
     name     TEXT PRIMARY KEY,

@@ -25,7 +25,6 @@ _OVERLAPS = (
     "WHERE next < offset + length GROUP BY ino"
 )
 _SUMS = "SELECT ino, SUM(length) AS held FROM extents GROUP BY ino"
-_ROW = "ino, offset, length, home, segment, segment_position, chunk, chunk_position, seq"
 
 
 # --- extents of a file ----------------------------------------------------------------------------
@@ -75,7 +74,7 @@ def check_segments(local: Local) -> Iterator[Finding]:
     """Staged bytes are in their segment."""
     sizes = {_number(path): path.stat().st_size for path in local.staging.glob("*.segment")}
     for ino, offset, length, _, segment, position, *_ in local.rows(
-        f"SELECT {_ROW} FROM extents WHERE home < 2 ORDER BY ino"
+        f"SELECT {lost.ROW} FROM extents WHERE home < 2 ORDER BY ino"
     ):
         if position + length > sizes.get(segment, 0):
             text = f"inode {ino}: bytes at {offset} are not in staging (segment {segment:x}) any more"
@@ -183,7 +182,7 @@ def check_outbox(local: Local) -> Iterator[Finding]:
 
 def is_in_outbox(local: Local, chunk: int) -> bool:
     ((uid, size),) = local.rows("SELECT uid, stored_size FROM chunks WHERE id = ?", chunk)
-    return _outbox_size(local.outbox, uid) == size
+    return bool(_outbox_size(local.outbox, uid) == size)
 
 
 def _outbox_size(outbox: Path, uid: bytes) -> int:
@@ -213,28 +212,15 @@ def _part(connection: sqlite3.Connection, ino: int) -> None:
     """Makes the extents of a file lie side by side: they are laid down again in the order of their commits,
     each over what was there."""
     rows = connection.execute(
-        f"SELECT {_ROW} FROM extents WHERE ino = ? ORDER BY seq, offset", (ino,)
+        f"SELECT {lost.ROW} FROM extents WHERE ino = ? ORDER BY seq, offset", (ino,)
     ).fetchall()
     laid: list[tuple[Any, ...]] = []
     for row in rows:
-        laid = [part for other in laid for part in _outside(other, row[1], row[1] + row[2])]
+        laid = [part for other in laid for part in lost.outside(other, row[1], row[1] + row[2])]
         laid.append(row)
     connection.execute("DELETE FROM extents WHERE ino = ?", (ino,))
     connection.executemany("INSERT INTO extents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", laid)
     lost.note(connection, ino, min(row[1] for row in rows), max(row[1] + row[2] for row in rows))
-
-
-def _outside(row: tuple[Any, ...], start: int, end: int) -> list[tuple[Any, ...]]:
-    """What of an extent's row is not within [start, end)."""
-    ino, offset, length, home, segment, segment_position, chunk, chunk_position, seq = row
-    parts = []
-    for begin, stop in ((offset, min(start, offset + length)), (max(end, offset), offset + length)):
-        skip = begin - offset
-        if begin < stop:
-            staged = segment_position + skip if home < 2 else 0
-            chunked = chunk_position + skip if home > 0 else 0
-            parts.append((ino, begin, stop - begin, home, segment, staged, chunk, chunked, seq))
-    return parts
 
 
 def _without_staging(connection: sqlite3.Connection, ino: int, offset: int, outbox: Path) -> None:

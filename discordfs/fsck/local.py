@@ -64,3 +64,22 @@ def _path(connection: sqlite3.Connection, parent: int, name: object) -> str:
 
 def _shown(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, bytes) else repr(name)
+
+
+def open_view(index: Path, log: Path | None = None) -> sqlite3.Connection:
+    """The index at one moment, for reading only, whoever else has it open; and attached as `log` the index
+    that was built of the log. Whoever calls closes it, soon. Raises sqlite3.Error."""
+    view = sqlite3.connect(_uri(index), uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        if log is not None:
+            view.execute("ATTACH ? AS log", (_uri(log),))
+        view.execute("BEGIN")
+        view.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
+        view.close()
+        raise
+    return view
+
+
+def _uri(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from typing import Any
 
 from discordfs.codec import SEAL_OVERHEAD, TRAILER_SIZE
 from discordfs.model import BLOCK_SIZE
@@ -17,6 +18,9 @@ from discordfs.schema import CUT
 
 UID = b"discordfs: lost!"
 """The uid of the tomb."""
+
+ROW = "ino, offset, length, home, segment, segment_position, chunk, chunk_position, seq"
+"""The columns of an extent."""
 
 _BLOCKS = 64
 _SIZE = _BLOCKS * BLOCK_SIZE
@@ -140,3 +144,30 @@ def misplace(connection: sqlite3.Connection, chunk: int) -> None:
         "stored_size = ?, blocks = ?, sealed_ns = 0, record = 0, verified_ns = 0 WHERE id = ?",
         (channel, _MESSAGE, attachments, plain, stored, blocks, chunk),
     )
+
+
+def punch(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None:
+    """Makes [start, end) of a file a hole, for whoever fills it at once."""
+    rows = connection.execute(
+        f"SELECT {ROW} FROM extents WHERE ino = ? AND offset < ? AND offset + length > ?", (ino, end, start)
+    ).fetchall()
+    connection.executemany(
+        "DELETE FROM extents WHERE ino = ? AND offset = ?", ((ino, row[1]) for row in rows)
+    )
+    connection.executemany(
+        "INSERT INTO extents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (part for row in rows for part in outside(row, start, end)),
+    )
+
+
+def outside(row: tuple[Any, ...], start: int, end: int) -> list[tuple[Any, ...]]:
+    """What of an extent's row (ROW) is not within [start, end) of the file."""
+    ino, offset, length, home, segment, segment_position, chunk, chunk_position, seq = row
+    parts = []
+    for begin, stop in ((offset, min(start, offset + length)), (max(end, offset), offset + length)):
+        skip = begin - offset
+        if begin < stop:
+            staged = segment_position + skip if home < 2 else 0
+            chunked = chunk_position + skip if home > 0 else 0
+            parts.append((ino, begin, stop - begin, home, segment, staged, chunk, chunked, seq))
+    return parts

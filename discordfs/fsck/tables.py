@@ -10,11 +10,12 @@ would read as zeros. Limits: a pass over all tables. Threading: one thread.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _MOST = 2**63 - 1
 _ID = 2**32 - 1
 _KINDS = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 _NAMED = 20
+_COMMENT = re.compile("--[^\n]*")
 
 
 def _whole(column: str, least: int = 0, most: int = _MOST) -> str:
@@ -135,19 +137,25 @@ def check_schema(local: Local) -> Iterator[Finding]:
     (found,) = local.rows("PRAGMA user_version")
     if found[0] > schema.FORMAT:
         raise FormatError(f"the index is of format {found[0]}: a newer release is needed")
-    there: dict[str, str] = dict(local.rows("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-    wrong = sorted(name for name, sql in _objects().items() if there.get(name) != sql)
+    there = _objects(local.connection)
+    wrong = sorted(name for name, sql in _expected().items() if there.get(name) != sql)
     if wrong:
         yield Finding("schema", f"the index lacks {', '.join(wrong)}", repair=Rebuild())
 
 
-def _objects() -> dict[str, str]:
+@cache
+def _expected() -> dict[str, str]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.prepare(fresh, Path("memory"))
-        rows = fresh.execute(
-            "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE '\\_%' ESCAPE '\\'"
-        )
-        return dict(rows.fetchall())
+        return _objects(fresh)
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, str]:
+    """What makes each table, index and trigger, without the comments. (Names with _ are sqlite-utils' own.)"""
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND substr(name, 1, 1) <> '_'"
+    )
+    return {name: " ".join(_COMMENT.sub("", sql).split()) for name, sql in rows.fetchall()}
 
 
 # --- rows -----------------------------------------------------------------------------------------
