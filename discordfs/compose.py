@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import os
 import socket
 import threading
@@ -23,19 +24,39 @@ from discordfs.chunkstore import ChunkStore
 from discordfs.config import Config, Settings, StateDirectory
 from discordfs.control import Progress
 from discordfs.disk import boot_id
-from discordfs.errors import DiscordfsError, TimedOut
+from discordfs.errors import (
+    DiscordfsError,
+    Forbidden,
+    MissingError,
+    RateLimited,
+    RemoteGone,
+    TimedOut,
+    Unavailable,
+)
+from discordfs.fold import FoldState
+from discordfs.follower import Follower
 from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
+from discordfs.log import Lost
+from discordfs.logreading import LogReader, describe_holder
+from discordfs.lookout import Lookout
 from discordfs.model import Caller, Filesystem, QueueStatus
 from discordfs.records import VolumeEntry
+from discordfs.recovery import NO_INTENT, hidden
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.loop import Loop
 from discordfs.remote.retrying import RetryingStore
+from discordfs.remote.setup import sees_others
 from discordfs.remotesync import RemoteSyncDrive
 from discordfs.staging import Staging
+from discordfs.stranded import stranded_paths
+from discordfs.tenure import Role, Standing, Tenure, Wish
 from discordfs.tokens import Token
 from discordfs.uploader import Uploader
+from discordfs.verification import Verifier
+
+log = logging.getLogger(__name__)
 
 LOGIN_TIMEOUT_S = 15.0
 """Seconds that a mount waits to hear whether the token is good; without an answer it goes on."""
@@ -43,7 +64,15 @@ LOGIN_TIMEOUT_S = 15.0
 POSTS_GRACE_S = 3.0
 """Seconds that posts under way get to finish when the mount ends; what does not is found again later."""
 
+BEGIN_TIMEOUT_S = 5.0
+"""Seconds that a mount waits until the log says that its writer is back."""
+
+REFRESH_TIMEOUT_S = 60.0
+"""Seconds that a read of a chunk that is gone waits for the newest records."""
+
 CLOSE_TIMEOUT_S = 10.0
+
+_SHOWN = 100  # paths of stranded files in `status`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +97,24 @@ class OpenDrive:
     index: Index
     uploader: Uploader
     close: Callable[[], None]
+    standing: Standing
+    verifier: Verifier
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of a drive, by the names that commands.md gives."""
         traffic, queue = self.remote.traffic(), self.uploader.status()
+        stranded = self.stranded()
         return {
             "api": self.account.api,
             "volume": self.config.volume.id,
-            "writer": not self.uploader.lost,
+            "writer": self.is_writer,
+            "holder": self._holder(),
             "staged_files": queue.staged_files,
             "staged_bytes": queue.staged_bytes,
             "uploading_bytes": queue.uploading_bytes,
             "remote_bytes": self.index.ledger.remote_bytes(),
+            "stranded_files": len(stranded),
+            "stranded": stranded[:_SHOWN],
             "bytes_up": traffic.bytes_up,
             "bytes_down": traffic.bytes_down,
             "cache": asdict(self.cache.status()),
@@ -87,16 +122,82 @@ class OpenDrive:
             "errors": list(self.uploader.errors),
         }
 
-    def barrier(self, arguments: Mapping[str, Any], progress: Progress) -> None:
-        """Waits until all that was closed before is on Discord. Raises TimedOut, with the last failure."""
+    @property
+    def is_writer(self) -> bool:
+        """Whether changes are taken."""
+        return not self.uploader.lost
+
+    def _holder(self) -> str:
+        state = self.index.logbook.state()
+        return self.uploader.lost or (describe_holder(state) if state.epoch else "")
+
+    def stranded(self) -> list[str]:
+        """Paths of what only this machine has though another one writes the volume; empty for a writer."""
+        if self.is_writer or self.standing.role is Role.READER:
+            return []
+        return [os.fsdecode(path) for path in stranded_paths(self.index)]
+
+    def barrier(self, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Waits until all that was closed before is on Discord, and looks whether it is. Raises TimedOut,
+        with the last failure, and Damaged. A mount that does not write has nothing to wait for; `lost` says
+        why, and `stranded_files` how many files will never be on Discord from here."""
+        if self.is_writer:
+            self._drain(arguments, progress)
+        if not self.is_writer:
+            return {"lost": self.uploader.lost, "stranded_files": len(self.stranded())}
+        if arguments.get("verify"):
+            self.verifier.verify()
+        return {"lost": "", "stranded_files": 0}
+
+    def _drain(self, arguments: Mapping[str, Any], progress: Progress) -> None:
         timeout = arguments.get("timeout")
 
         def tell(status: QueueStatus) -> None:
             progress(asdict(status) | {"errors": list(self.uploader.errors)[-1:]})
 
-        if not self.uploader.barrier(None if timeout is None else float(timeout), tell):
+        try:
+            is_drained = self.uploader.barrier(None if timeout is None else float(timeout), tell)
+        except Lost as error:
+            log.info("there is nothing to wait for any more: %s", error)
+            return
+        if not is_drained:
             last = f" ({self.uploader.errors[-1]})" if self.uploader.errors else ""
             raise TimedOut(f"not everything is on Discord yet; it stays staged and goes on{last}")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A volume's chunks on Discord, through a loop and a cache of their own."""
+
+    loop: Loop
+    remote: DiscordRemote
+    cache: BlockCache
+    chunks: ChunkStore
+
+
+def connect(
+    undo: ExitStack, account: Account, keys: VolumeKeys, volume: bytes, cache: Path, cache_bytes: int
+) -> Connection:
+    """Asks nothing yet; `undo` ends it. `cache`: the directory for at most so many bytes of blocks."""
+    loop = undo.enter_context(Loop("discordfs-loop"))
+    remote = DiscordRemote(account.token.reveal(), api=account.api, shared_directory=account.shared)
+    undo.callback(_close_remote, loop, remote)
+    blocks = BlockCache(cache, disk_bytes=cache_bytes)
+    chunks = ChunkStore(
+        store=RetryingStore(remote),
+        loop=loop,
+        cache=blocks,
+        keys=keys,
+        volume=volume,
+        random_bytes=os.urandom,
+    )
+    undo.callback(chunks.close)
+    return Connection(loop, remote, blocks, chunks)
+
+
+def holder() -> str:
+    """Who writes, for people elsewhere."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def open_drive(
@@ -106,58 +207,223 @@ def open_drive(
     account: Account,
     keys: VolumeKeys,
     cancelled: Callable[[], bool] = lambda: False,
+    *,
+    wish: Wish = Wish.WRITE,
+    is_reachable: bool = True,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> OpenDrive:
-    """Builds and starts everything; the caller holds the state directory's lock. Nothing is asked of
-    Discord but what the queue needs. Raises ConfigError, FormatError, OSError."""
+    """Builds and starts everything; the caller holds the state directory's lock. `is_reachable`: Discord
+    answered just now; else nothing is asked of it but what the queue needs. `progress` hears how taking over
+    goes. Raises BusyError (somebody else has the volume), MissingError (the index is lost), ConfigError,
+    FormatError, Forbidden, Unavailable (75), OSError."""
     volume = config.volume
     with ExitStack() as undo:
-        loop = undo.enter_context(Loop("discordfs-loop"))
-        remote = DiscordRemote(account.token.reveal(), api=account.api, shared_directory=account.shared)
-        undo.callback(_close_remote, loop, remote)
         free = state.free_bytes()
-        cache = BlockCache(state.cache, disk_bytes=settings.cache_bytes(free))
-        chunks = ChunkStore(
-            store=RetryingStore(remote),
-            loop=loop,
-            cache=cache,
-            keys=keys,
-            volume=volume.uid,
-            random_bytes=os.urandom,
-        )
-        undo.callback(chunks.close)
+        there = connect(undo, account, keys, volume.uid, state.cache, settings.cache_bytes(free))
+        reader = LogReader(there.chunks, volume.log_channel)
+        _check_index_is_there(state, there, reader, is_reachable)
         owner = Caller(os.geteuid(), os.getegid())
         index = Index(state.index_file, time.time_ns(), owner, boot_id(), state.staging)
         undo.callback(index.close)
+        standing = _assume(state, there, reader, index, wish, is_reachable, progress)
         staging = Staging(
             state.staging, settings.staging_bytes(free), index.ledger.staged_by_segment(), time.monotonic
         )
         undo.callback(staging.close)
-        undo.callback(index.close)  # before staging: its last sync is what lets dead segments go
         uploader = Uploader(
             index=index,
             staging=staging,
-            chunks=chunks,
+            chunks=there.chunks,
             volume=VolumeEntry(volume.name, volume.guild, volume.log_channel, volume.data_channels),
-            holder=f"{getpass.getuser()}@{socket.gethostname()}",
+            holder=holder(),
             outbox=state.outbox,
             clock=time.time_ns,
             monotonic=time.monotonic,
         )
-        make = RemoteSyncDrive if settings.fsync == "remote" else Drive
-        drive = make(
-            index=index,
-            staging=staging,
-            chunks=chunks,
-            uploader=uploader,
-            clock=time.time_ns,
-            cancelled=cancelled,
-        )
-        uploader.start()
-        undo.callback(_stop_uploader, uploader, loop, remote)
-        undo.callback(index.sync)
-        undo.callback(drive.close)
+        begin = _begin_writing if standing.role is Role.WRITER else _begin_reading
+        parts = _Parts(config, settings, there, reader, index, staging, uploader, standing, cancelled)
+        drive = begin(parts, undo, is_reachable)
         close = undo.pop_all().close
-    return OpenDrive(drive, account, config, remote, cache, index, uploader, close)
+    verifier = Verifier(index, there.chunks, volume.log_channel)
+    return OpenDrive(
+        drive, account, config, there.remote, there.cache, index, uploader, close, standing, verifier
+    )
+
+
+# --- before anything runs ---------------------------------------------------------------------------
+
+
+def _check_index_is_there(
+    state: StateDirectory, there: Connection, reader: LogReader, is_reachable: bool
+) -> None:
+    """A volume that has a log must never begin as an empty one because its index is lost."""
+    if state.index_file.exists():
+        return
+    lost = f"the index {state.index_file} is missing"
+    if not is_reachable:
+        raise Unavailable(f"{lost}, and Discord cannot be asked now whether the volume has ever been used")
+    asked_ns = there.chunks.now_ns()
+    messages = there.chunks.list_after(reader.channel, 0)
+    look = reader.fold(FoldState(), messages, asked_ns)
+    if look.messages or look.unreadable:
+        raise MissingError(f"{lost}, and the volume has a log: 'discordfs recover' builds the index from it")
+    me = there.loop.call(there.remote.login(), LOGIN_TIMEOUT_S)
+    if hidden(messages, me) and not there.loop.call(sees_others(there.remote), LOGIN_TIMEOUT_S):
+        raise Forbidden(f"{lost}, and {NO_INTENT.format(channel=reader.channel)}")
+
+
+def _assume(
+    state: StateDirectory,
+    there: Connection,
+    reader: LogReader,
+    index: Index,
+    wish: Wish,
+    is_reachable: bool,
+    progress: Callable[[str], None],
+) -> Standing:
+    tenure = Tenure(
+        index=index,
+        chunks=there.chunks,
+        reader=reader,
+        outbox=state.outbox,
+        holder=holder(),
+        clock=time.time_ns,
+        random_bytes=os.urandom,
+        wait=threading.Event().wait,
+    )
+    try:
+        if is_reachable:
+            _check_messages_are_shown(there, reader, index)
+        return tenure.assume(wish, is_reachable, progress)
+    except (Unavailable, RateLimited, TimedOut) as error:
+        log.warning("Discord cannot be asked who writes the volume (%s)", error)
+        return tenure.assume(wish, is_reachable=False, progress=progress)
+
+
+def _check_messages_are_shown(there: Connection, reader: LogReader, index: Index) -> None:
+    """A bot that may not see what others wrote must not take its own blindness for damage."""
+    head = index.logbook.state().head_message
+    if not head:
+        return
+    try:
+        message = there.chunks.message(reader.channel, head)
+    except RemoteGone:  # deleted by somebody: what that means is for others to say
+        return
+    if not message.attachments:
+        raise Forbidden(NO_INTENT.format(channel=reader.channel))
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    config: Config
+    settings: Settings
+    there: Connection
+    reader: LogReader
+    index: Index
+    staging: Staging
+    uploader: Uploader
+    standing: Standing
+    cancelled: Callable[[], bool]
+
+    def drive(self, make: type[Drive], **more: Any) -> Drive:
+        return make(
+            index=self.index,
+            staging=self.staging,
+            chunks=self.there.chunks,
+            uploader=self.uploader,
+            clock=time.time_ns,
+            cancelled=self.cancelled,
+            **more,
+        )
+
+
+def _begin_writing(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
+    there, uploader = parts.there, parts.uploader
+    drive = parts.drive(RemoteSyncDrive if parts.settings.fsync == "remote" else Drive)
+    was_released = parts.index.logbook.state().released
+    uploader.start()
+    if not parts.config.volume.demo:
+        undo.callback(_end_tenure, parts)
+    undo.callback(_stop_uploader, uploader, there.loop, there.remote)
+    undo.callback(parts.index.sync)
+    undo.callback(drive.close)
+    lookout = Lookout(uploader.look, lambda: there.remote.is_hearing, lambda error: None)
+    _watch(parts, undo, lookout)
+    if was_released and is_reachable:
+        uploader.has_begun.wait(BEGIN_TIMEOUT_S)
+    return drive
+
+
+def _begin_reading(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
+    """The uploader never runs; it only says why nothing can be changed."""
+    parts.uploader.lost = parts.standing.why
+    parts.uploader.is_working = False
+    undo.callback(parts.uploader.stop)
+    undo.callback(parts.index.sync)
+    if parts.standing.role is Role.LOSER:
+        drive = parts.drive(Drive)
+        undo.callback(drive.close)
+        return drive
+    follower = Follower(parts.index, parts.reader, lambda inodes: drive.reload(inodes))
+
+    def look(_message: int) -> None:
+        follower.follow()
+
+    lookout = Lookout(
+        look,
+        lambda: parts.there.remote.is_hearing,
+        lambda error: _note_failure(parts.uploader, error),
+    )
+    drive = parts.drive(Drive, refresh=lambda: lookout.refresh(REFRESH_TIMEOUT_S))
+    undo.callback(drive.close)
+    _watch(parts, undo, lookout)
+    return drive
+
+
+def _watch(parts: _Parts, undo: ExitStack, lookout: Lookout) -> None:
+    undo.callback(lookout.stop)
+    lookout.start()
+    undo.callback(parts.there.chunks.watch([parts.config.volume.log_channel], lookout.hint))
+
+
+def _note_failure(uploader: Uploader, error: Exception) -> None:
+    text = f"following the log: {error or type(error).__name__}"
+    if not uploader.errors or uploader.errors[-1] != text:
+        uploader.errors.append(text)
+        log.warning("%s", text)
+
+
+def _end_tenure(parts: _Parts) -> None:
+    """With nothing left to say, says so: then nobody has to be told to take the volume over. The transport
+    is closed under it when it takes long."""
+    book, ledger, uploader = parts.index.logbook, parts.index.ledger, parts.uploader
+    state = book.state()
+    is_all_said = book.oldest_change() is None and not book.intents() and not ledger.intents()
+    is_empty = not ledger.staged_bytes and not ledger.sealed_bytes
+    is_ours = state.epoch and state.owner == book.me and not state.released and not uploader.lost
+    if not (is_all_said and is_empty and is_ours and uploader.is_working):
+        return
+    _in_time(lambda: _say_end(uploader), parts.there.loop, parts.there.remote)
+
+
+def _say_end(uploader: Uploader) -> None:
+    try:
+        uploader.log.end()
+    except (DiscordfsError, OSError) as error:
+        log.info("that this writer has ended could not be said: %s", error)
+
+
+def _in_time(work: Callable[[], None], loop: Loop, remote: DiscordRemote) -> None:
+    """Posts under way get a moment; then the transport is closed under them, which ends them."""
+    worker = threading.Thread(target=work, name="discordfs-stop")
+    worker.start()
+    worker.join(POSTS_GRACE_S)
+    if worker.is_alive():
+        _close_remote(loop, remote)
+        worker.join()
 
 
 def _close_remote(loop: Loop, remote: DiscordRemote) -> None:
@@ -166,13 +432,7 @@ def _close_remote(loop: Loop, remote: DiscordRemote) -> None:
 
 
 def _stop_uploader(uploader: Uploader, loop: Loop, remote: DiscordRemote) -> None:
-    """Posts under way get a moment; then the transport is closed under them, which ends them."""
-    stopper = threading.Thread(target=uploader.stop, name="discordfs-stop")
-    stopper.start()
-    stopper.join(POSTS_GRACE_S)
-    if stopper.is_alive():
-        _close_remote(loop, remote)
-        stopper.join()
+    _in_time(uploader.stop, loop, remote)
 
 
 def check_token(account: Account) -> None:

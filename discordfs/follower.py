@@ -22,7 +22,8 @@ from discordfs.chunks import layout
 from discordfs.errors import BusyError, Damaged, MissingError, RemoteGone
 from discordfs.fold import FoldState, LogEntry
 from discordfs.index import Index
-from discordfs.logreading import LogReader, Look, when
+from discordfs.logreading import LogReader, Look
+from discordfs.logreading import when as when
 from discordfs.model import ChunkRef, Kind, SealedChunk
 from discordfs.records import ChunkEntry, Entry, RecordType, VolumeEntry, unpack_entries
 from discordfs.remote.base import Message

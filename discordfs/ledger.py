@@ -306,6 +306,14 @@ class Ledger:
             self._remember(chunk, ref)
             return ref
 
+    def named_since(self, message: int) -> list[tuple[int, ChunkRef]]:
+        """The chunks (row, place) in messages after this one that an accepted record names."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT id FROM chunks WHERE state = 2 AND message > ? ORDER BY id", (message,)
+            ).fetchall()
+        return [(row[0], self.chunk(row[0])) for row in rows]
+
     def forget_chunks(self) -> None:
         """What is remembered of chunks beside the table may be old: it is read anew."""
         with self._chunks_lock:

@@ -29,6 +29,13 @@ from discordfs.records import VolumeEntry
 from discordfs.remote.base import Message, MessageStore
 from discordfs.remote.loop import Loop
 
+NO_INTENT = (
+    "messages in channel {channel} come without their content: another bot wrote them, and this one may not see "
+    "what others write. Turn on 'Message Content Intent' for it at https://discord.com/developers/applications "
+    "(Bot), or use the token of the bot that wrote them"
+)
+"""What to tell a user about a bot without MESSAGE_CONTENT: nothing is damaged."""
+
 _READ_TIMEOUT_S = 60.0
 _LOST_NUMBERS = 1024**2
 """More inode and commit numbers than a writer may have given since its last record: none is used twice."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.cut import Cut, PieceQueue, condemnations
-from discordfs.errors import DiscordfsError
+from discordfs.errors import DiscordfsError, Unauthorized
 from discordfs.index import Index
 from discordfs.log import Accepted, Log, Lost, Rider, Stopped
 from discordfs.logbook import Plan
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _MOST_PIECES = 65_536
 _GATHER_BYTES = 4 * CHUNK_SIZE
+_REFUSED_BACKOFF_S = 5.0  # with a token that is refused nothing is asked of Discord: a new one is soon seen
 _NOTHING_TO_DO_S = 0.05  # staging is pressed by what only its users can take away
 _RIDER_BYTES = 1024**2
 """Bytes as posted of a chunk that may ride in its record's message: within every server's limits."""
@@ -108,12 +109,13 @@ class Uploader:
             holder=holder,
             clock=clock,
             wait=self._stopping.wait,
-            failed=self._log_failed,
+            failed=self._note_failure,
             sync=index.sync,
         )
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="discordfs-record")
         self._gatherer = threading.Thread(target=self._gather_for_ever, name="discordfs-gather", daemon=True)
         self.errors: deque[str] = deque(maxlen=20)
+        self.has_begun = threading.Event()
         self.is_working = True
         self.lost = ""
 
@@ -156,9 +158,11 @@ class Uploader:
         """Seconds since something was last committed that somebody changed."""
         return self._monotonic() - self._newest_commit
 
-    def ask_for_record(self) -> None:
-        """A record is wanted soon though nobody changed the drive: there is something to condemn, or a
-        snapshot to be renewed."""
+    def ask_for_record(self, snapshot: bool = False) -> None:
+        """A record is wanted soon though nobody changed the drive: there is something to condemn, or
+        (`snapshot`) the log lacks something, so that all has to be said again."""
+        if snapshot:
+            self._index.logbook.want_snapshot()
         with self._changed:
             self._wants_record = True
             self._changed.notify_all()
@@ -194,7 +198,14 @@ class Uploader:
 
     def _is_behind(self, target: int) -> bool:
         oldest = self._index.logbook.oldest_change()
-        return (oldest is not None and oldest <= target) or (self._recording and self._finished < target)
+        is_told = oldest is None or oldest > target
+        wants = self._index.logbook.is_snapshot_wanted()
+        return not is_told or wants or (self._recording and self._finished < target)
+
+    def _has_changes(self) -> bool:
+        """Whether the log does not say everything (any more)."""
+        book = self._index.logbook
+        return book.oldest_change() is not None or book.is_snapshot_wanted()
 
     def status(self) -> QueueStatus:
         ledger = self._index.ledger
@@ -239,7 +250,7 @@ class Uploader:
         if self._wants_record:
             return True
         if self._barriers:
-            return self._index.logbook.oldest_change() is not None
+            return self._has_changes()
         now = self._monotonic()
         return self._news and (
             now - self._newest_commit >= self._triggers.quiet_s
@@ -272,7 +283,7 @@ class Uploader:
             self._news = self._wants_record = False
         self._index.sync()
         book = self._index.logbook
-        if book.oldest_change() is None and not book.garbage.is_any_to_condemn():
+        if not (self._has_changes() or book.garbage.is_any_to_condemn()):
             self._stopping.wait(_NOTHING_TO_DO_S)
             return
         try:
@@ -342,7 +353,10 @@ class Uploader:
 
     def _begin(self) -> None:
         """What an earlier process left of the log's side."""
-        self._guarded(self._catch_up)
+        try:
+            self._guarded(self._catch_up)
+        finally:
+            self.has_begun.set()
 
     def _catch_up(self) -> None:
         riders = [intent.id for intent in self._index.ledger.intents() if intent.record]
@@ -425,7 +439,7 @@ class Uploader:
         finally:
             with self._changed:
                 self._recording = False
-                self._news = self._news or self._index.logbook.oldest_change() is not None
+                self._news = self._news or self._has_changes()
                 self._changed.notify_all()
 
     def _release(self, accepted: Accepted) -> None:
@@ -439,9 +453,6 @@ class Uploader:
         self.errors.append(self.lost)
         log.error("the drive is read-only from here on: %s", error)
 
-    def _log_failed(self, doing: str, error: Exception) -> None:
-        self._note_failure(doing, error, 0.0)
-
     def _note_failure(self, doing: str, error: Exception, backoff: float) -> float:
         """Says it once in the log and in `status`; returns how long to wait (seconds)."""
         self.is_working = False
@@ -449,4 +460,5 @@ class Uploader:
         if not self.errors or self.errors[-1] != text:
             self.errors.append(text)
             log.warning("%s", text)
-        return min(LONGEST_BACKOFF_S, max(1.0, backoff * 2))
+        longest = _REFUSED_BACKOFF_S if isinstance(error, Unauthorized) else LONGEST_BACKOFF_S
+        return min(longest, max(1.0, backoff * 2))

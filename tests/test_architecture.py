@@ -62,6 +62,7 @@ ORDER = (
     "relocation",
     "fs",
     "remotesync",
+    "gc",
     "fsck",
     "statstruct",
     "orphans",

@@ -14,24 +14,28 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from discordfs.cli import mountpoint as places
 from discordfs.cli.common import DONE, absolute, complain, exit_code, explain, state_of, state_option
-from discordfs.cli.options import parse_options
+from discordfs.cli.options import Options, parse_options
 from discordfs.cli.passphrase import unlock
 from discordfs.cli.service import Request, import_face, serve
 from discordfs.config import StateDirectory
-from discordfs.errors import ConfigError, DiscordfsError
+from discordfs.errors import ConfigError, DiscordfsError, UsageError
 from discordfs.keys import KeyFile
+from discordfs.tenure import Wish
 
 
 @click.command()
 @click.argument("mountpoint", type=click.Path())
 @click.option("--demo", is_flag=True, help="Use the embedded emulator of Discord; makes a volume if none.")
-@click.option("--read-only", is_flag=True, help="Refuse every change.")
+@click.option(
+    "--read-only", is_flag=True, help="Refuse every change; follows the log if another machine writes."
+)
+@click.option("--take-over", is_flag=True, help="Become the writer of a volume that another machine writes.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C unmounts.")
 @click.option("-o", "options", multiple=True, metavar="OPTS", help="Mount options, as in fstab.")
 @click.option("--debug", is_flag=True, help="Log in detail; show tracebacks.")
@@ -40,6 +44,7 @@ def mount(
     mountpoint: str,
     demo: bool,
     read_only: bool,
+    take_over: bool,
     foreground: bool,
     options: tuple[str, ...],
     debug: bool,
@@ -50,14 +55,28 @@ def mount(
     state = state_of(state_dir or chosen.state_dir)
     if chosen.token_file is not None:  # with its links, which may lead to another file tomorrow
         chosen = replace(chosen, token_file=chosen.token_file.absolute())
-    request = Request(state, absolute(mountpoint), chosen, demo, debug, _here(), None)
+    wish = _wish(chosen, take_over)
+    request = Request(state, absolute(mountpoint), chosen, demo, debug, _here(), None, wish)
     _check(request)
     request = replace(request, key=_unlocked(request))
     if foreground:
         faulthandler.enable()
-        serve(request, lambda: click.echo(f"mounted at {request.mountpoint}; Ctrl-C unmounts", err=True))
+        serve(
+            request,
+            lambda: click.echo(f"mounted at {request.mountpoint}; Ctrl-C unmounts", err=True),
+            lambda text: click.echo(text, err=True),
+        )
     else:
         _serve_in_background(request)
+
+
+def _wish(options: Options, take_over: bool) -> Wish:
+    flags = [name for name, _ in options.kernel if name in ("ro", "rw")]
+    if flags[-1:] != ["ro"]:
+        return Wish.TAKE_OVER if take_over else Wish.WRITE
+    if take_over:
+        raise UsageError("--take-over makes this machine the writer, and --read-only refuses every change")
+    return Wish.READ
 
 
 def _check(request: Request) -> None:
@@ -103,16 +122,25 @@ def _serve_in_background(request: Request) -> None:
         _be_the_mount(request, writing)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as pipe:
-        told = pipe.readline()
-    if not told:
+        answer = _await_answer(pipe)
+    if not answer:
         os.waitpid(child, 0)
         raise DiscordfsError(f"the mount process ended without a word: see {request.state.log_file}")
-    answer = json.loads(told)
     if "error" in answer:
         os.waitpid(child, 0)
         complain(answer["error"])
         raise SystemExit(answer["code"])
     os.statvfs(request.mountpoint)  # the kernel holds this back until the mount answers
+
+
+def _await_answer(pipe: TextIO) -> dict[str, Any]:
+    """The child's last word; what it says before that is shown. Empty when it died."""
+    for line in pipe:
+        news: dict[str, Any] = json.loads(line)
+        if "tell" not in news:
+            return news
+        click.echo(news["tell"], err=True)
+    return {}
 
 
 def _be_the_mount(request: Request, pipe: int) -> NoReturn:
@@ -123,7 +151,7 @@ def _be_the_mount(request: Request, pipe: int) -> NoReturn:
         os.chdir("/")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         _redirect(request.state)
-        serve(request, lambda: _tell(pipe, {"ready": True}))
+        serve(request, lambda: _tell(pipe, {"ready": True}), lambda text: _tell(pipe, {"tell": text}))
         code = DONE
     except BaseException as error:  # noqa: BLE001  # the parent waits to hear of it, whatever it is
         code = exit_code(error)

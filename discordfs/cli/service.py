@@ -28,6 +28,7 @@ from discordfs.control import ControlServer, Progress
 from discordfs.errors import ConfigError, DiscordfsError, RemoteError, TimedOut, Unauthorized
 from discordfs.keys import KeyFile, VolumeKeys, read_key_file
 from discordfs.registry import runtime_dir
+from discordfs.tenure import Role, Wish
 from discordfs.tokens import TOKEN_VARIABLE, ScrubbingFormatter, Token, find_token
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Request:
     debug: bool
     directory: Path
     key: KeyFile | None
+    wish: Wish
 
 
 def import_face() -> Any:
@@ -62,13 +64,21 @@ def import_face() -> Any:
     return operations
 
 
-def serve(request: Request, announce: Callable[[], None]) -> None:
+KernelOptions = tuple[tuple[str, str | int | bool], ...]
+
+FOLLOWING: KernelOptions = (("ro", True), ("direct_io", True), ("entry_timeout", 0))
+"""Where another machine writes: the kernel must keep neither names nor pages, as nobody tells it that they are
+old."""
+
+
+def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Mounts and serves until the drive is unmounted or a signal ends it. `announce` is called once the
-    kernel has connected. Raises DiscordfsError; nothing stays behind then."""
+    kernel has connected; `tell` hears before that what the user should know. Raises DiscordfsError; nothing
+    stays behind then."""
     operations = import_face()
     with ExitStack() as stack:
         stack.enter_context(StateLock(request.state))
-        config, account = _prepare(request, stack)
+        config, account, is_reachable = _prepare(request, stack)
         scrubber = _start_logging(request, account.token)
         drive = open_drive(
             request.state,
@@ -77,8 +87,13 @@ def serve(request: Request, announce: Callable[[], None]) -> None:
             account,
             _keys(request, config),
             operations.interrupted,
+            wish=request.wish,
+            is_reachable=is_reachable,
+            progress=tell,
         )
         stack.callback(drive.close)
+        if drive.standing.why:
+            tell(f"mounted read-only: {drive.standing.why}")
         if not request.demo:
             watch = _token_watch(request, drive, scrubber)
             watch.start()
@@ -89,14 +104,26 @@ def serve(request: Request, announce: Callable[[], None]) -> None:
         mount = registry.add(request.mountpoint, str(request.state.path))
         stack.callback(registry.remove, mount)
         log.info("mounting volume %s at %s", config.volume.id, request.mountpoint)
-        options = operations.MountOptions(config.volume.name, request.options.kernel, request.debug)
+        options = operations.MountOptions(config.volume.name, _kernel(request, drive), request.debug)
         operations.serve(drive.drive, os.fsencode(request.mountpoint), options, announce)
         log.info("unmounted %s", request.mountpoint)
 
 
-def _prepare(request: Request, stack: ExitStack) -> tuple[Config, Account]:
+def _kernel(request: Request, drive: OpenDrive) -> KernelOptions:
+    asked = request.options.kernel
+    match drive.standing.role:
+        case Role.WRITER:
+            return asked
+        case Role.LOSER:
+            return (*asked, ("ro", True))
+        case Role.READER:
+            return (*asked, *FOLLOWING)
+
+
+def _prepare(request: Request, stack: ExitStack) -> tuple[Config, Account, bool]:
+    """With whether Discord can be reached."""
     if request.demo:
-        return _prepare_demo(request, stack)
+        return (*_prepare_demo(request, stack), True)
     config = request.state.load()
     if config.volume.demo:
         raise ConfigError(f"the volume in {request.state.path} is a demo's: add --demo")
@@ -109,7 +136,8 @@ def _prepare(request: Request, stack: ExitStack) -> tuple[Config, Account]:
         raise
     except (RemoteError, TimedOut) as error:
         log.warning("Discord cannot be reached now (%s): the drive goes on with what is here", error)
-    return config, account
+        return config, account, False
+    return config, account, True
 
 
 def _prepare_demo(request: Request, stack: ExitStack) -> tuple[Config, Account]:
@@ -182,4 +210,7 @@ def _handlers(request: Request, drive: OpenDrive) -> dict[str, Callable[[Mapping
         place = {"mountpoint": request.mountpoint, "state_dir": str(request.state.path), "pid": os.getpid()}
         return place | drive.figures()
 
-    return {"status": status, "barrier": drive.barrier}
+    def stranded(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
+        return drive.stranded()
+
+    return {"status": status, "barrier": drive.barrier, "stranded": stranded}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,8 +27,10 @@ END_TIMEOUT_S = 60.0
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; exit code 75 then.")
 @state_option
 def barrier(mountpoint: str, timeout: float | None, state_dir: Path | None) -> None:
-    """Waits until all that was closed before is on Discord."""
-    _drain(registry.find(absolute(mountpoint)), timeout)
+    """Waits until all that was closed before is on Discord, and looks whether it is."""
+    answer = _drain(registry.find(absolute(mountpoint)), timeout, verify=True)
+    if answer["lost"] and answer["stranded_files"]:
+        raise BusyError(_lost(answer))
 
 
 @click.command()
@@ -44,9 +47,10 @@ def umount(mountpoint: str, no_drain: bool, timeout: float | None, state_dir: Pa
         click.echo(f"the mount process of {place} had died; its queue stays for the next mount", err=True)
         return
     _refuse_if_busy(place)
-    if not no_drain:
-        _drain(mount, timeout)
+    answer = {} if no_drain else _drain(mount, timeout)
     _unmount(mount)
+    if answer.get("stranded_files"):
+        raise BusyError(f"unmounted, but {_lost(answer)}")
 
 
 def _find(place: str) -> Mount | None:
@@ -59,9 +63,18 @@ def _find(place: str) -> Mount | None:
         raise
 
 
-def _drain(mount: Mount, timeout: float | None) -> None:
+def _drain(mount: Mount, timeout: float | None, verify: bool = False) -> dict[str, Any]:
     with shown_drain() as show:
-        control.call(Path(mount.state_dir), "barrier", {"timeout": timeout}, show)
+        asked = {"timeout": timeout, "verify": verify}
+        answer: dict[str, Any] = control.call(Path(mount.state_dir), "barrier", asked, show)
+        return answer
+
+
+def _lost(answer: dict[str, Any]) -> str:
+    return (
+        f"{answer['stranded_files']} files stay on this machine alone ({answer['lost']}): "
+        "'discordfs resubmit' saves them"
+    )
 
 
 def _refuse_if_busy(place: str) -> None:

@@ -23,6 +23,7 @@ from tests.mounting import (
 STATUS_KEYS = {
     *("mountpoint", "state_dir", "pid", "api", "volume", "writer", "staged_files", "staged_bytes"),
     *("uploading_bytes", "remote_bytes", "bytes_up", "bytes_down", "cache", "requests", "errors"),
+    *("holder", "stranded_files", "stranded"),
 }
 
 
