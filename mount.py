@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 NEEDED = [
     *("aiohttp", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fuse"),
-    *("platformdirs", "rich", "sqlite_utils", "zstandard"),
+    *("msgpack", "platformdirs", "rich", "sqlite_utils", "xxhash", "zstandard"),
 ]
 
 

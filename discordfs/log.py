@@ -41,7 +41,6 @@ PART_BYTES = 16 * 1024**2
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 _LOOKS = 10  # that do not show a record, before it is looked for again and, if need be, posted again
-_LONGEST_BACKOFF_S = 60.0
 
 
 class Lost(BusyError):
@@ -67,10 +66,14 @@ class Accepted:
     inodes: tuple[int, ...] = ()
     released: tuple[Released, ...] = ()
 
+    def __add__(self, more: Accepted) -> Accepted:
+        return Accepted(self.inodes + more.inodes, self.released + more.released)
+
 
 class Log:
     """The writer's side. `holder` says who writes, for people; `outbox` is where sealed things wait; `sync`
-    brings the index to disk: what Discord is told in a record, this machine must not forget in a power cut."""
+    brings the index to disk: what Discord is told in a record, this machine must not forget in a power cut;
+    `failed` hears of a failure and the last pause, and says how long to pause (seconds)."""
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Log:
         holder: str,
         clock: Clock,
         wait: Callable[[float], bool],
-        failed: Callable[[str, Exception], None],
+        failed: Callable[[str, Exception, float], float],
         sync: Callable[[], None],
     ) -> None:
         self._chunks, self._reader, self._book, self._ledger = chunks, reader, book, ledger
@@ -105,6 +108,18 @@ class Log:
         self._check_holder(look)
         self._is_claimed = look.fold.claim is not None
         return look, accepted
+
+    def _look_in_time(self) -> tuple[Look, Accepted]:
+        """A look, as soon as there can be one."""
+        backoff = 0.0
+        while True:
+            try:
+                return self._look()
+            except Lost:
+                raise
+            except (DiscordfsError, OSError) as error:
+                backoff = self._failed("reading the log", error, backoff)
+                self._pause(backoff)
 
     def _take_note(self, look: Look) -> Accepted:
         intents = {intent.uid: intent for intent in self._book.intents()}
@@ -152,11 +167,12 @@ class Log:
 
         All chunks that it names are on Discord already but the rider. Raises Lost, Stopped, and whatever
         will not pass by itself; what was to be said is then still to be said."""
+        done = self.resume()
         while self._is_claimed:
             self._pause(_PAUSES[-1])
-            self._look()
+            done += self._look_in_time()[1]
         sealed, intent = self._seal(kind, entries, plan)
-        return self._until_settled(intent, sealed, rider, may_have_landed=False)
+        return done + self._until_settled(intent, sealed, rider, may_have_landed=False)
 
     def go_on(self) -> Accepted:
         """A writer that had said that it ended is back: a record without entries says so, before another
@@ -187,8 +203,7 @@ class Log:
                 log.warning("record %d cannot be posted (%s): it is made anew", intent.seq, error)
                 self._book.abandon(intent)
                 continue
-            more = self._until_settled(intent, sealed, rider, may_have_landed=True)
-            done = Accepted(done.inodes + more.inodes, done.released + more.released)
+            done += self._until_settled(intent, sealed, rider, may_have_landed=True)
         return done
 
     def _rider_of(self, intent: RecordIntent) -> Rider | None:
@@ -244,7 +259,7 @@ class Log:
         for attempt, pause in enumerate(_pauses(), 1):
             if attempt % _LOOKS == 0:
                 self._post(together, intent.sealed_ns, may_have_landed=True)
-            look, accepted = self._look()
+            look, accepted = self._look_in_time()
             if look.fold.status(intent.uid) is Status.SETTLED:
                 self._seed(rider)
                 return accepted
@@ -273,8 +288,7 @@ class Log:
                 return [ref.message for ref in refs]
             except (DiscordfsError, OSError) as error:
                 may_have_landed = may_have_landed or isinstance(error, OutcomeUnknown | TimedOut)
-                self._failed("writing the log", error)
-                backoff = min(_LONGEST_BACKOFF_S, max(1.0, 2 * backoff))
+                backoff = self._failed("writing the log", error, backoff)
                 self._pause(backoff)
 
     def _pause(self, seconds: float) -> None:
