@@ -116,7 +116,9 @@ class Garbage:
     # --- what records do ------------------------------------------------------------------------------
 
     def name(self, connection: sqlite3.Connection, seq: int, messages: Iterable[tuple[int, int]]) -> None:
-        """A record of ours is going to condemn these (channel, message)."""
+        """A record of ours is going to condemn these (channel, message). What was found and is referred to by
+        now is forgotten: it never was any, or died as a chunk and is among them."""
+        connection.execute(f"DELETE FROM garbage WHERE state = 0 AND NOT ({UNREFERRED})")
         connection.executemany(
             "INSERT INTO garbage (channel, message, state, record, condemned_ns, bytes) "
             "SELECT ?1, ?2, 1, ?3, 0, COALESCE(SUM(stored_size), 0) FROM chunks WHERE message = ?2 "
@@ -186,6 +188,22 @@ class Garbage:
                 "DELETE FROM garbage WHERE channel = ? AND message = ?",
                 ((channel, message) for message in messages),
             )
+
+    def due(self, before_ns: int, log_before_ns: int) -> tuple[int, int]:
+        """How many messages `next_batch` would give in all, and their bytes."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM garbage WHERE state = 2 AND condemned_ns < "
+                f"CASE channel WHEN (SELECT channel FROM log) THEN ?2 ELSE ?1 END AND {UNREFERRED}",
+                (before_ns, log_before_ns),
+            ).fetchone()
+        return row[0], row[1]
+
+    def is_any_found(self) -> bool:
+        """Whether something waits for a record that condemns it."""
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT 1 FROM garbage WHERE state < 2 AND {UNREFERRED} LIMIT 1")
+            return row.fetchone() is not None
 
     def waiting(self) -> Waiting:
         """What waits for the end of the grace time."""

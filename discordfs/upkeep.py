@@ -60,6 +60,11 @@ class Stretch:
     start: int
     end: int
 
+    def steps(self, size: int) -> Iterator[Stretch]:
+        """It in parts of at most so many bytes."""
+        for start in range(self.start, self.end, size):
+            yield Stretch(self.ino, start, min(self.end, start + size))
+
 
 class Upkeep:
     """Housekeeping's side of one index."""
@@ -107,7 +112,17 @@ class Upkeep:
                     (chunk,),
                 )
                 found += [Stretch(*row) for row in rows]
-        return _joined(found)
+        return joined(found)
+
+    def bytes_in(self, stretch: Stretch) -> int:
+        """How much of a stretch is on Discord: what it has of holes and of staged bytes is not."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT MAX(offset, ?2), MIN(offset + length, ?3) FROM extents "
+                "WHERE ino = ?1 AND offset < ?3 AND offset + length > ?2 AND home = 2",
+                (stretch.ino, stretch.start, stretch.end),
+            ).fetchall()
+        return sum(end - start for start, end in rows)
 
     def crowded(self) -> list[Stretch]:
         """The ranges of files with more than MOST_EXTENTS in a WINDOW, where moving makes them fewer."""
@@ -118,7 +133,7 @@ class Upkeep:
                 "GROUP BY ino HAVING COUNT(*) > ?) ORDER BY ino, offset",
                 (MOST_EXTENTS,),
             )
-            return _joined(
+            return joined(
                 Stretch(ino, start, end)
                 for ino, extents in groupby(rows, itemgetter(0))
                 for start, end in crowded_windows((row[1], row[2]) for row in extents)
@@ -183,14 +198,14 @@ class Upkeep:
         """Where files lie in ranges that were found damaged, of all chunks or of one."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT ino, offset + MAX(position - chunk_position, 0), "
-                "offset + MIN(position + damage.length - chunk_position, extents.length) "
-                "FROM damage JOIN extents ON extents.chunk = damage.chunk "
-                "WHERE home = 2 AND (?1 IS NULL OR damage.chunk = ?1) AND "
-                "chunk_position < position + damage.length AND position < chunk_position + extents.length",
-                (chunk,),
+                "SELECT chunk, position, length FROM damage WHERE ?1 IS NULL OR chunk = ?1", (chunk,)
             ).fetchall()
-        return _joined(Stretch(*row) for row in rows)
+            return joined(stretch for row in rows for stretch in _lying_in(connection, *row))
+
+    def lying_in(self, chunk: int, position: int, length: int) -> list[Stretch]:
+        """Where files lie in this range of a chunk's plaintext."""
+        with self._database.reading() as connection:
+            return joined(_lying_in(connection, chunk, position, length))
 
     def path(self, ino: int) -> str:
         """One of the inode's paths, for people."""
@@ -225,15 +240,27 @@ def crowded_windows(extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, i
             yield window * WINDOW, (window + 1) * WINDOW
 
 
-def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
-    joined: list[Stretch] = []
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Stretches in order, those that touch made one."""
+    found: list[Stretch] = []
     for stretch in sorted(stretches):
-        last = joined[-1] if joined else None
+        last = found[-1] if found else None
         if last is not None and last.ino == stretch.ino and stretch.start <= last.end:
-            joined[-1] = Stretch(last.ino, last.start, max(last.end, stretch.end))
+            found[-1] = Stretch(last.ino, last.start, max(last.end, stretch.end))
         else:
-            joined.append(stretch)
-    return joined
+            found.append(stretch)
+    return found
+
+
+def _lying_in(connection: sqlite3.Connection, chunk: int, position: int, length: int) -> Iterator[Stretch]:
+    rows = connection.execute(
+        "SELECT ino, offset, length, chunk_position FROM extents WHERE chunk = ? AND home = 2 "
+        "AND chunk_position < ? AND chunk_position + length > ?",
+        (chunk, position + length, position),
+    )
+    for ino, offset, size, begin in rows:
+        first, last = max(position - begin, 0), min(position + length - begin, size)
+        yield Stretch(ino, offset + first, offset + last)
 
 
 def _oldest_check(connection: sqlite3.Connection, begun_ns: int) -> int | None:

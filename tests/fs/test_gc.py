@@ -1,0 +1,609 @@
+"""What nothing refers to goes, and nothing else does: the housekeeper over a drive without a kernel."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discordfs import errors
+from discordfs.chunkstore import ChunkStore
+from discordfs.fold import Fold
+from discordfs.gc.keeper import Habits, Housekeeper
+from discordfs.keys import VolumeKeys
+from discordfs.model import Kind, Piece
+from discordfs.records import Header, RecordType, pack_header
+from discordfs.remote.base import UploadFile
+from tests.fs.conftest import CALLER, CHANNELS, LOG_CHANNEL, VOLUME, House
+
+MIB = 1024**2
+HOUR_S = 3700.0
+AT_ONCE = Habits(quiet_s=0.0, sweep_every_s=86_400.0, check_percent=0.0)
+
+
+class Clock:
+    """Discord's, and everybody's."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_800_000_000 * 10**9
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9)
+
+    def monotonic(self) -> float:
+        return self.now_ns / 1e9
+
+
+class KeptHouse(House):
+    """A house with a housekeeper, who does a step when he is told to."""
+
+    def __init__(self, root: Path, habits: Habits = AT_ONCE, **settings: Any) -> None:
+        self.habits = habits
+        self.time = Clock()
+        super().__init__(root, clock=self.time, **settings)
+
+    def open(self) -> None:
+        super().open()
+        self.keeper = Housekeeper(
+            index=self.index,
+            staging=self.staging,
+            chunks=self.chunks,
+            uploader=self.uploader,
+            drive=self.drive,
+            volume=VOLUME,
+            outbox=self.root / "outbox",
+            habits=self.habits,
+            monotonic=self.time.monotonic,
+        )
+
+    def close(self) -> None:
+        self.keeper.stop()
+        super().close()
+
+    def die(self) -> None:
+        """The process ends without a word: what the housekeeper noted at his start still stands."""
+        self.index.upkeep.set_marks(running=1)
+        super().close()
+
+    def keep(self, seconds: float = HOUR_S, steps: int = 40) -> None:
+        """Time passes, and the housekeeper does what there is to do."""
+        self.time.pass_s(seconds)
+        for _ in range(steps):
+            did = self.keeper.step()
+            self.settle()
+            if not did:
+                return
+
+    def settle(self) -> None:
+        """What was asked for has become a record."""
+        self.keeper._chores.flush(lambda: False)
+
+    def messages(self, channel: int | None = None) -> set[int]:
+        channels = (LOG_CHANNEL, *CHANNELS) if channel is None else (channel,)
+        return {message for each in channels for message in self.store._channels[each].messages}
+
+    def stored_bytes(self) -> int:
+        return sum(map(len, self.store._bytes.values()))
+
+    def requests(self) -> int:
+        return sum(self.store.traffic().requests.values())
+
+    def rows(self, sql: str) -> list[Any]:
+        with self.index._database.reading() as connection:
+            return connection.execute(sql).fetchall()
+
+    def gc(self, dry_run: bool = False) -> dict[str, Any]:
+        """As `discordfs gc` does, on this thread."""
+        chores = self.keeper._chores
+        done = (chores.look if dry_run else chores.clean)(lambda: False, lambda news: None)
+        return {name: getattr(done, name) for name in done.__dataclass_fields__}
+
+
+@pytest.fixture
+def make_kept(tmp_path: Path) -> Iterator[Callable[..., KeptHouse]]:
+    made: list[KeptHouse] = []
+
+    def make(**settings: Any) -> KeptHouse:
+        made.append(KeptHouse(tmp_path / f"kept{len(made)}", **settings))
+        return made[-1]
+
+    yield make
+    for house in made:
+        house.check()
+        house.loop.stop()
+
+
+@pytest.fixture
+def kept(make_kept: Callable[..., KeptHouse]) -> KeptHouse:
+    return make_kept()
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def test_a_removed_files_message_goes_after_the_grace_time_and_not_before(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    kept.keep(3500)
+    assert chunk.message in kept.messages()
+    kept.keep(500)
+    assert chunk.message not in kept.messages()
+
+
+def test_what_is_used_is_never_deleted(kept: KeptHouse) -> None:
+    data = os.urandom(2 * MIB)
+    kept.put(b"/kept", data)
+    kept.put(b"/gone", os.urandom(MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/gone")
+    kept.barrier()
+    for _ in range(5):
+        kept.keep()
+    assert kept.get(b"/kept") == data
+
+
+def test_an_idle_mount_with_nothing_to_do_asks_nothing(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(MIB))
+    kept.barrier()
+    kept.keep(5 * 86_400)
+    before = kept.requests()
+    for _ in range(20):
+        kept.keep(5 * 86_400, steps=1)
+    assert kept.requests() == before
+
+
+def test_a_message_that_somebody_deleted_before_counts_as_deleted(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    kept.store.delete_quietly(chunk.channel, [chunk.message])
+    kept.keep()
+    assert not kept.rows("SELECT * FROM garbage")
+
+
+def test_where_the_bot_may_not_delete_it_is_told_and_the_other_channels_go_on(kept: KeptHouse) -> None:
+    refs = []
+    for number in range(2):
+        kept.put(b"/f%d" % number, os.urandom(2 * MIB))
+        kept.barrier()
+    refs = kept.chunk_refs()
+    for number in range(2):
+        kept.drive.unlink(b"/f%d" % number)
+    kept.barrier()
+    deleting = kept.store.delete
+
+    async def refuse(channel: int, messages: Sequence[int]) -> None:
+        if channel == refs[0].channel:
+            raise errors.Forbidden("Missing Permissions")
+        await deleting(channel, messages)
+
+    kept.store.delete = refuse  # type: ignore[method-assign]
+    report = kept.gc()
+    assert not report["deleted_messages"]
+    kept.time.pass_s(HOUR_S)
+    report = kept.gc()
+    assert report["deleted_messages"] == 1
+    assert [text for text in report["troubles"] if str(refs[0].channel) in text]
+    assert refs[0].message in kept.messages()
+    assert refs[1].message not in kept.messages()
+
+
+def test_nothing_is_deleted_while_somebody_takes_the_volume_over(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    kept.time.pass_s(HOUR_S)
+    before = kept.messages()
+    claim(kept)
+    kept.keep(30)
+    assert before <= kept.messages()
+
+
+def claim(house: KeptHouse) -> None:
+    """Another machine claims the volume."""
+    state = house.index.logbook.state()
+    place = Fold(state).next_claim()
+    header = Header(
+        RecordType.CLAIM, place.epoch, b"o" * 16, "other@house", place.seq, place.prev, house.time()
+    )
+    body = house.root / "claim.tmp"
+    body.write_bytes(pack_header(header))
+    house.chunks.post(house.chunks.seal_log(body, 0, Kind.RECORD, place.seq, house.root), LOG_CHANNEL)
+
+
+# --- sweeping -------------------------------------------------------------------------------------
+
+
+def post_again(house: KeptHouse, channel: int, message: int, nonce: str, into: int = 0) -> int:
+    """The same message once more, as after an answer that was lost for long."""
+    there = house.store._channels[channel].messages[message]
+    files = []
+    for attachment in there.attachments:
+        path = house.root / attachment.name
+        path.write_bytes(house.store._bytes[attachment.id])
+        files.append(UploadFile(attachment.name, path, 0, attachment.size))
+    return house.loop.call(house.store.post(into or channel, there.content, files, nonce), 10.0).id
+
+
+def test_a_late_twin_goes_and_the_one_that_counts_stays(kept: KeptHouse) -> None:
+    data = os.urandom(2 * MIB)
+    kept.put(b"/a", data)
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    twin = post_again(kept, chunk.channel, chunk.message, "twin")
+    kept.gc()
+    assert twin in kept.messages(), "it is too young to be sure of"
+    kept.time.pass_s(HOUR_S)
+    assert kept.gc()["found_messages"] == 1
+    kept.time.pass_s(HOUR_S)
+    assert kept.gc()["deleted_messages"] == 1
+    assert twin not in kept.messages()
+    drop_cache(kept)
+    assert kept.get(b"/a") == data
+
+
+def drop_cache(house: KeptHouse) -> None:
+    """So that what is read comes from Discord."""
+    house.close()
+    for path in sorted((house.root / "cache").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    house.open()
+
+
+def test_a_chunk_whose_post_is_still_in_doubt_is_nobodys_garbage(kept: KeptHouse) -> None:
+    """The answer was lost, the network stays away for hours: the message that landed is the file."""
+    kept.put(b"/a", os.urandom(2 * MIB))
+    posting = kept.store.post
+
+    async def lose(channel: int, content: str, files: Sequence[UploadFile], nonce: str) -> Any:
+        await posting(channel, content, files, nonce)
+        raise errors.OutcomeUnknown("the answer was lost")
+
+    finding = kept.chunks.find_all
+    kept.store.post = lose  # type: ignore[method-assign]
+    kept.chunks.find_all = nothing_found  # type: ignore[method-assign]
+    assert not kept.uploader.barrier(1.0, lambda status: None)
+    kept.time.pass_s(2 * HOUR_S)
+    assert kept.keeper._chores.sweep(0, lambda: False).counts() == (0, 0)
+    kept.store.post = posting  # type: ignore[method-assign]
+    kept.chunks.find_all = finding  # type: ignore[method-assign]
+
+
+def nothing_found(*_arguments: object) -> None:
+    raise errors.Unavailable("the network is down")
+
+
+def test_what_a_crash_left_is_found_by_itself_soon_after_the_next_start(kept: KeptHouse) -> None:
+    stray = post_stray(kept, kept.chunks)
+    kept.keep()
+    assert not kept.rows("SELECT * FROM garbage"), "there was no crash: a look a day will do"
+    kept.die()
+    kept.open()
+    kept.keep()
+    kept.keep()
+    assert stray not in kept.messages()
+
+
+def post_stray(house: KeptHouse, chunks: ChunkStore, channel: int = CHANNELS[0]) -> int:
+    """A chunk that no table knows."""
+    piece = Piece(99, 0, 1000, 1, b"stray", 0, 0)
+    sealed = chunks.seal([piece], lambda segment, position, length: bytes(length), house.root)
+    return chunks.post(sealed, channel).message
+
+
+def test_a_look_a_day_if_anything_was_recorded(kept: KeptHouse) -> None:
+    kept.keep()
+    stray = post_stray(kept, kept.chunks)
+    kept.keep(86_400)
+    assert not kept.rows("SELECT * FROM garbage"), "nothing was recorded since the last look"
+    kept.put(b"/a", b"news")
+    kept.barrier()
+    kept.keep(86_400)
+    kept.keep()
+    assert stray not in kept.messages()
+
+
+def test_other_volumes_and_other_peoples_messages_are_not_touched(kept: KeptHouse) -> None:
+    other = ChunkStore(
+        store=kept.store,
+        loop=kept.loop,
+        cache=kept.cache,
+        keys=VolumeKeys(b"o" * 32),
+        volume=b"o" * 16,
+        random_bytes=os.urandom,
+    )
+    foreign = {post_stray(kept, other, channel) for channel in (CHANNELS[0], LOG_CHANNEL)}
+    foreign.add(kept.loop.call(kept.store.post(CHANNELS[0], "hello", [], ""), 10.0).id)
+    other.close()
+    for _ in range(3):
+        kept.time.pass_s(HOUR_S)
+        report = kept.gc()
+    assert report["foreign_messages"] == 2
+    assert foreign <= kept.messages()
+
+
+@pytest.mark.expects_log("came damaged")
+def test_what_cannot_be_read_stays_and_is_told(kept: KeptHouse) -> None:
+    stray = post_stray(kept, kept.chunks)
+    (attachment,) = kept.store._channels[CHANNELS[0]].messages[stray].attachments
+    kept.store.replace_bytes(attachment.id, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    kept.time.pass_s(HOUR_S)
+    report = kept.gc()
+    assert report["found_messages"] == 0
+    assert str(stray) in report["troubles"][0]
+    assert stray in kept.messages()
+
+
+@pytest.mark.expects_log("came damaged")
+def test_where_the_log_is_damaged_bytes_from_before_our_time_stay(
+    make_kept: Callable[..., KeptHouse],
+) -> None:
+    """A snapshot that cannot be read may have told of them: they are all that is left."""
+    kept = make_kept()
+    old = post_stray(kept, kept.chunks)
+    kept.time.pass_s(60)
+    body = kept.root / "snapshot.tmp"
+    body.write_bytes(b"unreadable")
+    lost = kept.chunks.post(kept.chunks.seal_log(body, 0, Kind.SNAPSHOT, 7, kept.root), LOG_CHANNEL).message
+    (attachment,) = kept.store._channels[LOG_CHANNEL].messages[lost].attachments
+    kept.store.replace_bytes(attachment.id, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    with kept.index.changing() as connection:
+        connection.execute("UPDATE log SET since = ?", (lost + 1,))  # the volume was taken over after that
+    kept.time.pass_s(HOUR_S)
+    report = kept.keeper._chores.sweep(0, lambda: False)
+    assert report.log_is_damaged
+    assert report.counts() == (0, 0)
+    assert {old, lost} <= kept.messages()
+
+
+def test_copies_in_another_channel_are_left_to_whoever_made_them(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    copy = post_again(kept, chunk.channel, chunk.message, "copy", into=CHANNELS[3])
+    for _ in range(3):
+        kept.time.pass_s(HOUR_S)
+        kept.gc()
+    assert copy in kept.messages()
+
+
+def test_a_record_posted_twice_stays_twice_as_long_as_it_counts(kept: KeptHouse) -> None:
+    """Another reader may have taken the other one, and with it the bytes that ride in it."""
+    kept.put(b"/small", b"rides with its record")
+    kept.barrier()
+    head = kept.index.logbook.state().head_message
+    twin = post_again(kept, LOG_CHANNEL, head, "twin")
+    for _ in range(3):
+        kept.time.pass_s(HOUR_S)
+        kept.gc()
+    assert {head, twin} <= kept.messages()
+
+
+def test_a_message_that_was_found_and_then_taken_into_use_is_not_condemned(kept: KeptHouse) -> None:
+    """Another writer recorded it after we had lost the volume; later it is ours again."""
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    with kept.index.changing() as connection:
+        connection.execute(
+            "INSERT INTO garbage (channel, message, state, record, condemned_ns) VALUES (?, ?, 0, 0, 0)",
+            (chunk.channel, chunk.message),
+        )
+    kept.put(b"/b", b"news")
+    kept.barrier()
+    for _ in range(3):
+        kept.keep()
+    assert chunk.message in kept.messages()
+
+
+def test_a_condemned_message_that_is_in_use_stays_and_is_told(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    with kept.index.changing() as connection:
+        connection.execute(
+            "INSERT INTO garbage (channel, message, state, record, condemned_ns) VALUES (?, ?, 2, 1, 1)",
+            (chunk.channel, chunk.message),
+        )
+    assert str(chunk.message) in kept.gc()["troubles"][0]
+    assert chunk.message in kept.messages()
+    kept.index.logbook.garbage.deleted(chunk.channel, [chunk.message])
+
+
+# --- moving ---------------------------------------------------------------------------------------
+
+
+def holding(house: KeptHouse) -> list[tuple[int, int]]:
+    """Of each chunk on Discord: bytes of plaintext, and those in use."""
+    return house.rows(
+        "SELECT plain_size, (SELECT SUM(length) FROM extents WHERE chunk = chunks.id) "
+        "FROM chunks WHERE state > 0"
+    )
+
+
+def test_what_is_left_of_a_chunk_moves_and_the_rest_is_freed(kept: KeptHouse) -> None:
+    data = [os.urandom(MIB) for _ in range(20)]
+    for number, content in enumerate(data):
+        kept.put(b"/f%d" % number, content)
+    kept.barrier()
+    before = {b"/f%d" % number: kept.drive.getattr(b"/f%d" % number) for number in range(8)}
+    for number in range(8, 20):
+        kept.drive.unlink(b"/f%d" % number)
+    kept.barrier()
+    kept.keep()
+    assert holding(kept) == [(8 * MIB, 8 * MIB)]
+    kept.keep()
+    assert kept.stored_bytes() < 9 * MIB
+    drop_cache(kept)
+    for number in range(8):
+        assert kept.get(b"/f%d" % number) == data[number]
+        assert kept.drive.getattr(b"/f%d" % number) == before[b"/f%d" % number]
+
+
+def test_a_little_waste_is_let_be_unless_somebody_asks(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(MIB))
+    kept.put(b"/b", os.urandom(2 * MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/b")
+    kept.barrier()
+    kept.keep()
+    assert holding(kept) == [(3 * MIB, MIB)]
+    assert kept.gc(dry_run=True)["moved_bytes"] == MIB
+    assert holding(kept) == [(3 * MIB, MIB)], "a dry run changes nothing"
+    assert kept.gc()["moved_bytes"] == MIB
+    assert holding(kept) == [(MIB, MIB)]
+
+
+def test_many_small_chunks_become_one_and_the_log_can_forget_their_records(kept: KeptHouse) -> None:
+    data = {b"/f%d" % number: os.urandom(20_000) for number in range(70)}
+    for path, content in data.items():
+        kept.put(path, content)
+        kept.barrier()
+    assert len(kept.chunk_refs()) == 70
+    kept.keep()
+    assert len(kept.chunk_refs()) == 1
+    kept.keep()
+    drop_cache(kept)
+    for path, content in data.items():
+        assert kept.get(path) == content
+
+
+def test_a_file_in_shreds_becomes_whole(kept: KeptHouse) -> None:
+    """A database that was written page by page: reading it must not ask for a block for each page."""
+    content = bytearray(os.urandom(3 * MIB))
+    kept.put(b"/db", bytes(content))
+    kept.barrier()
+    handle = kept.drive.open(b"/db", os.O_RDWR).handle
+    rng = random.Random(1)
+    for _ in range(150):
+        at = rng.randrange(3 * MIB // 4096) * 4096
+        page = rng.randbytes(4096)
+        kept.drive.write(handle, page, at)
+        kept.drive.flush(handle)
+        content[at : at + 4096] = page
+    kept.barrier()
+    assert kept.rows("SELECT COUNT(*) FROM extents")[0][0] > 100
+    kept.keep()
+    assert kept.rows("SELECT COUNT(*) FROM extents")[0][0] <= 16 * 3
+    assert kept.drive.read(handle, 4 * MIB, 0) == bytes(content), "also for who has it open"
+    kept.drive.release(handle)
+    drop_cache(kept)
+    assert kept.get(b"/db") == bytes(content)
+
+
+def test_holes_stay_holes(kept: KeptHouse) -> None:
+    handle = kept.drive.create(b"/sparse", 0o644, os.O_RDWR, CALLER).handle
+    for number in range(40):
+        kept.drive.write(handle, b"%d" % (number % 10) * 5000, number * 8192)
+        kept.drive.write(handle, b"x" * 1000, number * 8192 + 2000)
+        kept.drive.flush(handle)
+    kept.drive.release(handle)
+    kept.barrier()
+    before, attr = kept.get(b"/sparse"), kept.drive.getattr(b"/sparse")
+    kept.gc()
+    assert kept.drive.getattr(b"/sparse") == attr
+    drop_cache(kept)
+    assert kept.get(b"/sparse") == before
+
+
+def test_nothing_moves_while_somebody_writes(make_kept: Callable[..., KeptHouse]) -> None:
+    kept = make_kept(habits=Habits(quiet_s=180.0, check_percent=0.0))
+    for number in range(12):
+        kept.put(b"/f%d" % number, os.urandom(MIB))
+    kept.barrier()
+    for number in range(1, 12):
+        kept.drive.unlink(b"/f%d" % number)
+    kept.barrier()
+    kept.keep()
+    assert holding(kept) == [(12 * MIB, MIB)]
+
+
+def test_a_file_that_changes_while_it_is_read_is_left_as_it_is(kept: KeptHouse) -> None:
+    kept.put(b"/a", b"old" * 100_000)
+    kept.barrier()
+    ino = kept.drive.getattr(b"/a").ino
+    reading = kept.chunks.read
+
+    def read_late(*arguments: Any) -> Any:
+        data = reading(*arguments)
+        kept.put(b"/a", b"new" * 100_000)
+        return data
+
+    kept.chunks.read = read_late  # type: ignore[method-assign]
+    assert kept.drive.relocate(ino, 0, 300_000, lambda: False) == 0
+    kept.chunks.read = reading  # type: ignore[method-assign]
+    assert kept.get(b"/a") == b"new" * 100_000
+
+
+def test_a_file_removed_while_it_is_read_stays_removed(kept: KeptHouse) -> None:
+    kept.put(b"/a", b"x" * 300_000)
+    kept.barrier()
+    ino = kept.drive.getattr(b"/a").ino
+    reading = kept.chunks.read
+
+    def read_late(*arguments: Any) -> Any:
+        data = reading(*arguments)
+        kept.drive.unlink(b"/a")
+        return data
+
+    kept.chunks.read = read_late  # type: ignore[method-assign]
+    kept.drive.relocate(ino, 0, 300_000, lambda: False)
+    kept.chunks.read = reading  # type: ignore[method-assign]
+    kept.barrier()
+    assert not kept.rows("SELECT * FROM extents")
+    assert kept.uploader.status().staged_bytes == 0
+
+
+def test_moving_takes_a_quarter_of_staging_at_most(make_kept: Callable[..., KeptHouse]) -> None:
+    kept = make_kept(quota=16 * MIB)
+    for number in range(12):
+        kept.put(b"/f%d" % number, os.urandom(2 * MIB))
+        kept.barrier()
+    most = 0
+    staging_write = kept.staging.write
+
+    def watch(*arguments: Any) -> Any:
+        nonlocal most
+        placed = staging_write(*arguments)
+        most = max(most, kept.staging.used)
+        return placed
+
+    kept.staging.write = watch  # type: ignore[method-assign]
+    for number in range(12):
+        handle = kept.drive.open(b"/f%d" % number, os.O_WRONLY).handle
+        kept.drive.ftruncate(handle, MIB // 2)
+        kept.drive.release(handle)
+    kept.barrier()
+    most = 0
+    assert kept.gc()["moved_bytes"] == 6 * MIB
+    assert most <= 4 * MIB + 64 * 1024
+
+
+def test_what_is_moved_in_an_hour_is_bounded(make_kept: Callable[..., KeptHouse]) -> None:
+    kept = make_kept(habits=Habits(quiet_s=0.0, check_percent=0.0, moved_an_hour=4 * MIB))
+    for number in range(10):
+        kept.put(b"/f%d" % number, os.urandom(MIB))
+        kept.put(b"/g%d" % number, os.urandom(2 * MIB))
+    kept.barrier()
+    for number in range(10):
+        kept.drive.unlink(b"/g%d" % number)
+    kept.barrier()
+    up = kept.store.traffic().bytes_up
+    kept.keep()
+    assert kept.store.traffic().bytes_up - up < 6 * MIB
+    for _ in range(4):
+        kept.keep()
+    assert holding(kept) == [(4 * MIB, 4 * MIB), (4 * MIB, 4 * MIB), (2 * MIB, 2 * MIB)]
