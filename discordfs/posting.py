@@ -41,7 +41,8 @@ class _Job:
 
 
 class Poster:
-    """Posts chunks to the channels, the least busy first. `outbox`: directory of sealed chunks."""
+    """Posts chunks to the channels, the least busy first. `outbox`: directory of sealed chunks; `landed` is
+    called after each landing."""
 
     def __init__(
         self,
@@ -53,11 +54,13 @@ class Poster:
         changed: threading.Condition,
         stopping: threading.Event,
         failed: Failed,
+        landed: Callable[[], None],
         parallel: int,
     ) -> None:
         self._ledger, self._chunks, self._outbox = ledger, chunks, outbox
         self._channels = tuple(channels)
-        self._changed, self._stopping, self._failed = changed, stopping, failed
+        self._changed, self._stopping = changed, stopping
+        self._failed, self._landed = failed, landed
         self._parallel = parallel
         self._under_way = 0
         self._in_flight: Counter[int] = Counter()
@@ -154,6 +157,7 @@ class Poster:
         self._chunks.seed(job.sealed)
         self._ledger.landed(job.chunk, ref)
         job.sealed.path.unlink(missing_ok=True)
+        self._landed()
 
 
 def sealed_name(uid: bytes) -> str:

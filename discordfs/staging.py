@@ -124,7 +124,7 @@ class Staging:
         self._segments: dict[int, _Segment] = {}
         self._filling: _Segment | None = None
         self._holds = 0
-        self._freed_bytes = 0
+        self._progress = 0
         self._dead_bytes = 0
         self._directory_unsynced = True
         self._pressed: Callable[[], None] = lambda: None
@@ -165,14 +165,14 @@ class Staging:
     def _wait_for_room(self, length: int, cancelled: Callable[[], bool]) -> None:
         with self._room:
             self._room.wait(timeout=min(0.05, max(0.0, self.used / self.quota - _SLOW_DOWN) / 2))
-            progress, since = self._freed_bytes, self._monotonic()
+            progress, since = self._progress, self._monotonic()
             while self.used + length > self.quota:
                 self._ask_for_sync()
                 self._room.wait(timeout=_POLL_S)
                 if cancelled():
                     raise Interrupted("the write was interrupted while it waited for room in staging")
-                if self._freed_bytes != progress:
-                    progress, since = self._freed_bytes, self._monotonic()
+                if self._progress != progress:
+                    progress, since = self._progress, self._monotonic()
                 elif self._monotonic() - since > self._patience_s:
                     raise NoSpace(
                         f"staging is at its quota of {self.quota} bytes and nothing could be uploaded for "
@@ -191,6 +191,11 @@ class Staging:
     def _ask_for_sync(self) -> None:
         if self._dead_bytes:
             self._dying()
+
+    def progressed(self) -> None:
+        """A chunk has landed: room will come, even if it takes long. Whoever waits for room goes on waiting."""
+        with self._room:
+            self._progress += 1
 
     def is_pressed(self) -> bool:
         """Whether uploads should make room (what is dead only waits for a sync)."""
@@ -350,7 +355,7 @@ class Staging:
         segment.path.unlink()
         self.used -= segment.filled
         self._dead_bytes -= segment.filled
-        self._freed_bytes += segment.filled
+        self._progress += segment.filled
         self._room.notify_all()
 
     def _delete(self, dead: Iterable[_Segment]) -> None:

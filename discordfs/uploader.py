@@ -98,6 +98,7 @@ class Uploader:
             changed=self._changed,
             stopping=self._stopping,
             failed=self._note_failure,
+            landed=self._chunk_landed,
             parallel=parallel,
         )
         self.log = Log(
@@ -452,6 +453,10 @@ class Uploader:
         self.is_working = False
         self.errors.append(self.lost)
         log.error("the drive is read-only from here on: %s", error)
+
+    def _chunk_landed(self) -> None:
+        self.is_working = True
+        self._staging.progressed()
 
     def _note_failure(self, doing: str, error: Exception, backoff: float) -> float:
         """Says it once in the log and in `status`; returns how long to wait (seconds)."""
