@@ -44,6 +44,7 @@ from discordfs.lookout import Lookout
 from discordfs.model import Caller, Filesystem, QueueStatus
 from discordfs.records import VolumeEntry
 from discordfs.recovery import NO_INTENT, hidden
+from discordfs.remote.base import MessageStore
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.loop import Loop
 from discordfs.remote.retrying import RetryingStore
@@ -171,20 +172,22 @@ class Connection:
 
     loop: Loop
     remote: DiscordRemote
+    store: MessageStore
     cache: BlockCache
     chunks: ChunkStore
 
 
 def connect(
-    undo: ExitStack, account: Account, keys: VolumeKeys, volume: bytes, cache: Path, cache_bytes: int
+    undo: ExitStack, account: Account, keys: VolumeKeys, volume: bytes, cache: Path | None, cache_bytes: int
 ) -> Connection:
     """Asks nothing yet; `undo` ends it. `cache`: the directory for at most so many bytes of blocks."""
     loop = undo.enter_context(Loop("discordfs-loop"))
     remote = DiscordRemote(account.token.reveal(), api=account.api, shared_directory=account.shared)
     undo.callback(_close_remote, loop, remote)
+    store = RetryingStore(remote)
     blocks = BlockCache(cache, disk_bytes=cache_bytes)
     chunks = ChunkStore(
-        store=RetryingStore(remote),
+        store=store,
         loop=loop,
         cache=blocks,
         keys=keys,
@@ -192,7 +195,7 @@ def connect(
         random_bytes=os.urandom,
     )
     undo.callback(chunks.close)
-    return Connection(loop, remote, blocks, chunks)
+    return Connection(loop, remote, store, blocks, chunks)
 
 
 def holder() -> str:
@@ -230,6 +233,7 @@ def open_drive(
             state.staging, settings.staging_bytes(free), index.ledger.staged_by_segment(), time.monotonic
         )
         undo.callback(staging.close)
+        undo.callback(index.close)  # before staging: its last sync is what lets dead segments go
         uploader = Uploader(
             index=index,
             staging=staging,

@@ -1,21 +1,21 @@
 """Bytes that are not on Discord yet.
 
 The life of an extent. Each row is a state, what its bytes rest on, and what may happen to it; nothing
-else ever happens to an extent.
+else ever happens to an extent. (`home` is a column of extents, `state` one of chunks.)
 
-| state  | the bytes are in             | recorded in                        | becomes | when                             |
-|--------|------------------------------|------------------------------------|---------|----------------------------------|
-| dirty  | staging                      | the open file                      | staged  | close, fsync, settling           |
-| dirty  |                              |                                    | gone    | overwritten, cut, unlinked       |
-| staged | staging                      | extents.home = 0                   | sealed  | sealed into a chunk on disk      |
-| staged |                              |                                    | gone    | overwritten, cut, unlinked       |
-| sealed | staging; sealed in outbox/   | extents.home = 1, chunks.state = 0 | posted  | message there, sizes agree       |
-| sealed |                              |                                    | staged  | sealed bytes lost: seal anew     |
-| sealed |                              |                                    | gone    | as staged (dead bytes in chunk)  |
-| posted | staging; the chunk's message | extents.home = 1, chunks.state = 1 | remote  | a record that names it settled   |
-| posted |                              |                                    | gone    | as staged                        |
-| remote | the chunk's message          | extents.home = 2, chunks.state = 2 | staged  | relocated by gc, healed by fsck  |
-| remote |                              |                                    | gone    | as staged; the chunk is condemned |
+| state  | the bytes are in             | recorded in         | becomes | when                             |
+|--------|------------------------------|---------------------|---------|----------------------------------|
+| dirty  | staging                      | the open file       | staged  | close, fsync, settling           |
+| dirty  |                              |                     | gone    | overwritten, cut, unlinked       |
+| staged | staging                      | home = 0            | sealed  | sealed into a chunk on disk      |
+| staged |                              |                     | gone    | overwritten, cut, unlinked       |
+| sealed | staging; sealed in outbox/   | home = 1, state = 0 | posted  | message there, sizes agree       |
+| sealed |                              |                     | staged  | sealed bytes lost: seal anew     |
+| sealed |                              |                     | gone    | as staged (dead bytes in chunk)  |
+| posted | staging; the chunk's message | home = 1, state = 1 | remote  | a record that names it settled   |
+| posted |                              |                     | gone    | as staged                        |
+| remote | the chunk's message          | home = 2, state = 2 | staged  | relocated by gc, healed by fsck  |
+| remote |                              |                     | gone    | as staged; the chunk is condemned |
 
 Staged bytes are immutable: a later write gets a new range of staging, so that a chunk never mixes two
 versions. Only a dirty range may be written again in place. Staging is freed last, after the commit that
@@ -220,8 +220,9 @@ class Staging:
         if run.position == run.end:
             self._reserve(run, len(data))
         placed = Placement(run.segment, run.position, min(len(data), run.end - run.position))
-        self._put(placed.segment, placed.position, data[: placed.length])
-        run.sums.add(placed.segment, placed.position, data[: placed.length])
+        part = data[: placed.length]
+        self._put(placed.segment, placed.position, part)
+        run.sums.add(placed.segment, placed.position, part)
         run.position += placed.length
         return placed
 

@@ -49,30 +49,33 @@ class _Stretch:
 
     segment: int
     position: int
-    length: int = 0
+    end: int
     hash: Any = field(default_factory=xxhash.xxh3_64)
     is_stale: bool = False
 
-    def takes(self, segment: int, position: int) -> bool:
-        return self.segment == segment and self.position + self.length == position and self.length < _LONGEST
+    @property
+    def length(self) -> int:
+        return self.end - self.position
 
 
 class Sums:
     """What one file wrote to staging since its last commit. A file's writes go to ever higher places, so
     the stretches are in order."""
 
-    __slots__ = ("_stretches",)
+    __slots__ = ("_last", "_stretches")
 
     def __init__(self) -> None:
         self._stretches: list[_Stretch] = []
+        self._last: _Stretch | None = None
 
     def add(self, segment: int, position: int, data: memoryview) -> None:
         """`data` was written there, for the first time."""
-        if not self._stretches or not self._stretches[-1].takes(segment, position):
-            self._stretches.append(_Stretch(segment, position))
-        stretch = self._stretches[-1]
-        stretch.hash.update(data)
-        stretch.length += len(data)
+        last = self._last
+        if last is None or last.end != position or last.segment != segment or last.length >= _LONGEST:
+            last = self._last = _Stretch(segment, position, position)
+            self._stretches.append(last)
+        last.hash.update(data)
+        last.end += len(data)
 
     def spoil(self, segment: int, position: int, length: int) -> None:
         """These bytes were written again."""
@@ -90,6 +93,7 @@ class Sums:
 
     def clear(self) -> None:
         self._stretches.clear()
+        self._last = None
 
 
 def _total(stretch: _Stretch, read: Callable[[int, int, int], bytes | None]) -> Sum | None:
