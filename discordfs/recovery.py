@@ -17,9 +17,18 @@ from pathlib import Path
 
 from discordfs.chunks import layout
 from discordfs.chunks.layout import Held
+from discordfs.chunkstore import ChunkStore
 from discordfs.codec import TRAILER_SIZE, parse_trailer
 from discordfs.disk import sync_directory
-from discordfs.errors import ConfigError, Damaged, DiscordfsError, FormatError, MissingError, RemoteGone
+from discordfs.errors import (
+    ConfigError,
+    Damaged,
+    DiscordfsError,
+    Forbidden,
+    FormatError,
+    MissingError,
+    RemoteGone,
+)
 from discordfs.fold import FoldState, Gap
 from discordfs.follower import Follower
 from discordfs.index import Index
@@ -30,9 +39,9 @@ from discordfs.remote.base import Message, MessageStore
 from discordfs.remote.loop import Loop
 
 NO_INTENT = (
-    "messages in channel {channel} come without their content: another bot wrote them, and this one may not see "
-    "what others write. Turn on 'Message Content Intent' for it at https://discord.com/developers/applications "
-    "(Bot), or use the token of the bot that wrote them"
+    "messages in channel {channel} come without their content: another bot wrote them, and this one may not "
+    "see what others write. Turn on 'Message Content Intent' for it (Bot, at "
+    "https://discord.com/developers/applications), or use the token of the bot that wrote them"
 )
 """What to tell a user about a bot without MESSAGE_CONTENT: nothing is damaged."""
 
@@ -112,9 +121,14 @@ def hidden(messages: Iterable[Message], me: int) -> int:
 # --- the index ----------------------------------------------------------------------------------------
 
 
-def read_log(reader: LogReader) -> Look:
-    """All of the log. Raises ConfigError when the key opens none of it."""
-    look = reader.look(FoldState())
+def read_log(chunks: ChunkStore, reader: LogReader, me: int, sees_others: bool) -> Look:
+    """All of the log. `me` is the bot, `sees_others` whether it may see what others write. Raises Forbidden
+    where it may not and others wrote, ConfigError when the key opens nothing, MissingError without a log."""
+    asked_ns = chunks.now_ns()
+    messages = chunks.list_after(reader.channel, 0)
+    if not sees_others and hidden(messages, me):
+        raise Forbidden(NO_INTENT.format(channel=reader.channel))
+    look = reader.fold(FoldState(), messages, asked_ns)
     if not look.settled and look.unreadable:
         raise ConfigError(
             f"this key opens nothing of the log in channel {reader.channel}: it is not the volume's key, or "

@@ -21,6 +21,7 @@ COMMANDS = {
     "umount": "discordfs.cli.umount",
     "barrier": "discordfs.cli.umount",
     "status": "discordfs.cli.status",
+    "recover": "discordfs.cli.recover",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
 }

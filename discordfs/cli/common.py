@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
 from discordfs import errors
 from discordfs.config import StateDirectory, default_state_dir
@@ -103,6 +110,29 @@ def shown_drain() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             bar.update(task, total=most, completed=most - news["staged_bytes"], description=trouble[-1][:60])
 
         yield update
+
+
+@contextmanager
+def shown_progress(doing: str, things: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows how many of how many things are done: a bar on a terminal, a line for each tenth elsewhere."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress(doing, things).update
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(things))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _PlainProgress:
+    def __init__(self, doing: str, things: str) -> None:
+        self._doing, self._things = doing, things
+        self._last = 0
+
+    def update(self, done: int, total: int) -> None:
+        if done == total or done >= self._last + max(10, total / 10):
+            self._last = done
+            click.echo(f"{self._doing}: {done} of {total} {self._things}", err=True)
 
 
 class _PlainDrain:

@@ -22,9 +22,9 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def unlock(key_file: Path, volume: bytes, passphrase_file: Path | None, option: str) -> KeyFile:
-    """The volume's key; asks for the passphrase if there is one and no file that holds it. `option` is how
-    the command names such a file. Raises ConfigError, FormatError."""
+def unlock(key_file: Path, volume: bytes | None, passphrase_file: Path | None, option: str) -> KeyFile:
+    """The volume's key (None: whichever volume's it is); asks for the passphrase if there is one and no file
+    that holds it. `option` is how the command names such a file. Raises ConfigError, FormatError."""
     return read_key_file(key_file, volume, lambda: _passphrase(key_file, passphrase_file, option))
 
 

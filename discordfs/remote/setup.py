@@ -110,13 +110,12 @@ async def find_rooms(api: Api, guild: int) -> list[Room]:
     return [Room(_channel(raw), tuple(member.lacks(raw))) for raw in found]
 
 
-async def find_room(api: Api, channel: int) -> tuple[int, Room]:
-    """One channel, and its server. RemoteGone, or Forbidden when the bot may not even see it."""
+async def find_guild_of(api: Api, channel: int) -> int:
+    """The server of a channel that holds messages. RemoteGone, or Forbidden when the bot may not see it."""
     raw = await api.request("GET", f"/channels/{channel}")
     if "guild_id" not in raw or not _channel(raw).holds_messages:
         raise RemoteGone(f"channel {channel} is no text channel of a server")
-    member = await _membership(api, int(raw["guild_id"]))
-    return int(raw["guild_id"]), Room(_channel(raw), tuple(member.lacks(raw)))
+    return int(raw["guild_id"])
 
 
 async def make_channels(api: Api, guild: int, names: Sequence[str], category: str = "discordfs") -> list[int]:
