@@ -96,8 +96,8 @@ class Ledger:
             self._insert(connection, ino, extent, seq)
             changed.append((extent.offset, extent.end))
         connection.executemany(
-            f"INSERT INTO changed_ranges VALUES ({CUT}, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET finish = MAX(finish, excluded.finish)",
+            f"INSERT INTO changed_ranges VALUES (?, ?, ?, {CUT}) "
+            "ON CONFLICT DO UPDATE SET finish = MAX(finish, excluded.finish), cut = excluded.cut",
             ((ino, start, end) for start, end in _joined(changed)),
         )
         return _released(dropped)

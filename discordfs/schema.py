@@ -8,6 +8,7 @@ refused untouched.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlite_utils
@@ -99,28 +100,25 @@ CREATE INDEX chunks_intended ON chunks (id) WHERE state = 0;
 LOG_TABLES = """
 -- What no accepted record says yet: inodes, names, and ranges of files that are not as the log has them.
 -- `cut` is the number of the cut whose record will say it (counters, "cut"): an accepted record of cut n
--- clears what stands under n and below. Inodes and names are noted by the triggers below, ranges by the
--- ledger, as moving bytes from staging to Discord is no change of theirs.
+-- clears what stands under n and below; what changes again meanwhile goes over to the next. Inodes and names
+-- are noted by the triggers below, ranges by the ledger, as moving bytes to Discord is no change of theirs.
 CREATE TABLE changed_inodes (
-    cut INTEGER NOT NULL,
-    ino INTEGER NOT NULL,
-    PRIMARY KEY (cut, ino)
-) WITHOUT ROWID;
-CREATE INDEX changed_inodes_ino ON changed_inodes (ino);
+    ino INTEGER PRIMARY KEY,
+    cut INTEGER NOT NULL
+);
 CREATE TABLE changed_names (
-    cut    INTEGER NOT NULL,
     parent INTEGER NOT NULL,
     name   BLOB NOT NULL,
-    PRIMARY KEY (cut, parent, name)
+    cut    INTEGER NOT NULL,
+    PRIMARY KEY (parent, name)
 ) WITHOUT ROWID;
 CREATE TABLE changed_ranges (
-    cut     INTEGER NOT NULL,
     ino     INTEGER NOT NULL,
     start   INTEGER NOT NULL,             -- bytes [start, finish) of the file
     finish  INTEGER NOT NULL,
-    PRIMARY KEY (cut, ino, start)
+    cut     INTEGER NOT NULL,
+    PRIMARY KEY (ino, start)
 ) WITHOUT ROWID;
-CREATE INDEX changed_ranges_ino ON changed_ranges (ino);
 
 -- One row a record of ours on its way, and each accepted one that is still on Discord.
 CREATE TABLE records (
@@ -179,11 +177,20 @@ CREATE INDEX chunks_record ON chunks (record) WHERE record > 0;
 CUT = "(SELECT ceiling FROM counters WHERE name = 'cut')"
 
 # NOT EXISTS, as OR IGNORE in a trigger yields to the conflict clause of the statement that fires it.
+def _noting(table: str, event: str, row: str, target: str, columns: Sequence[str]) -> str:
+    """A trigger that notes a change. No conflict can arise in it: the firing statement's own conflict clause
+    would decide it (SQLite's documents, CREATE TRIGGER)."""
+    key = " AND ".join(f"{column} = {row}.{column}" for column in columns)
+    values = ", ".join(f"{row}.{column}" for column in columns)
+    return (
+        f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+        f"UPDATE {target} SET cut = {CUT} WHERE {key} AND cut < {CUT}; "
+        f"INSERT INTO {target} SELECT {values}, {CUT} WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {key}); END"
+    )
+
+
 LOG_TRIGGERS = [
-    f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
-    f"INSERT INTO {target} SELECT {CUT}, {', '.join(f'{row}.{column}' for column in columns)} "
-    f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE cut = {CUT} AND "
-    f"{' AND '.join(f'{column} = {row}.{column}' for column in columns)}); END"
+    _noting(table, event, row, target, columns)
     for table, target, columns in (
         ("inodes", "changed_inodes", ("ino",)),
         ("xattrs", "changed_inodes", ("ino",)),

@@ -149,11 +149,14 @@ class Uploader:
         """Something was committed that the log does not say: called after each such commit."""
         now = self._monotonic()
         with self._changed:
-            if not self._news:
+            is_first = not self._news
+            if is_first:
                 self._oldest_commit = now
             self._news = True
             self._newest_commit = now
-            self._changed.notify_all()
+            # Whoever gathers looks four times a second while there is news: waking it for each costs more.
+            if is_first or self._index.ledger.staged_bytes >= self._triggers.bytes:
+                self._changed.notify_all()
 
     def quiet_s(self) -> float:
         """Seconds since something was last committed that somebody changed."""
