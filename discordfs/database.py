@@ -156,6 +156,10 @@ class Database:
         row = self._connection.execute("SELECT ceiling FROM counters WHERE name = ?", (name,)).fetchone()
         return row[0], row[0]
 
+    def forget_counters(self) -> None:
+        """Inside a transaction that changed the counters' table: what was reserved is left out."""
+        self._counters.clear()
+
     def sync(self) -> None:
         """Every commit so far, and the staging bytes they name, are on disk when this returns. Raises
         NoSpace, OSError."""

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from discordfs import powercut, unsynced
 from discordfs.cut import Cut
@@ -28,6 +29,8 @@ from discordfs.logbook import Logbook
 from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
 from discordfs.unsynced import Sum
 from discordfs.upkeep import Upkeep
+
+T = TypeVar("T")
 
 _REMEMBERED = 100_000
 """Inodes, and names, whose attributes stay in RAM: some 80 MB at most; then it begins anew."""
@@ -388,6 +391,17 @@ class Index:
             self.ledger.forget_chunks()
         self.ledger.recount()
         self.inodes = self._count_inodes()
+
+    def repair(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """`change` puts any of the tables right, counters too, in one transaction."""
+        result: list[T] = []
+
+        def repair(connection: sqlite3.Connection) -> None:
+            result.append(change(connection))
+            self._database.forget_counters()
+
+        self.replay(repair)
+        return result[0]
 
     # --- to disk --------------------------------------------------------------------------------------
 

@@ -63,28 +63,10 @@ class Logbook:
     def state(self) -> FoldState:
         """The settled end of the chain, as far as it was read."""
         with self._database.reading() as connection:
-            uid, seq, message, epoch, writer, holder, since, released, claim = connection.execute(
-                "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim "
-                "FROM log"
-            ).fetchone()
-        return FoldState(uid, seq, message, epoch, writer, holder, since, bool(released), claim)
+            return state_in(connection)
 
     def save(self, connection: sqlite3.Connection, state: FoldState) -> None:
-        connection.execute(
-            "UPDATE log SET head_uid = ?, head_seq = ?, head_message = ?, epoch = ?, writer = ?, holder = ?, "
-            "since = ?, released = ?, claim = ?",
-            (
-                state.head_uid,
-                state.head_seq,
-                state.head_message,
-                state.epoch,
-                state.owner,
-                state.holder,
-                state.since,
-                state.released,
-                state.claim,
-            ),
-        )
+        save_state(connection, state)
 
     def is_lost(self) -> bool:
         """Whether another writer has taken the volume over while we had it."""
@@ -273,3 +255,29 @@ class Logbook:
                 "SELECT uid FROM records WHERE state = 1 ORDER BY seq DESC LIMIT 1"
             ).fetchone()
         return NO_UID if row is None else bytes(row[0])
+
+
+def state_in(connection: sqlite3.Connection) -> FoldState:
+    """The settled end of the chain, as the index behind a connection has it."""
+    uid, seq, message, epoch, writer, holder, since, released, claim = connection.execute(
+        "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim FROM log"
+    ).fetchone()
+    return FoldState(uid, seq, message, epoch, writer, holder, since, bool(released), claim)
+
+
+def save_state(connection: sqlite3.Connection, state: FoldState) -> None:
+    connection.execute(
+        "UPDATE log SET head_uid = ?, head_seq = ?, head_message = ?, epoch = ?, writer = ?, holder = ?, "
+        "since = ?, released = ?, claim = ?",
+        (
+            state.head_uid,
+            state.head_seq,
+            state.head_message,
+            state.epoch,
+            state.owner,
+            state.holder,
+            state.since,
+            state.released,
+            state.claim,
+        ),
+    )

@@ -177,7 +177,7 @@ def check_outbox(local: Local) -> Iterator[Finding]:
     for record, uid, size in local.rows("SELECT id, uid, stored_size FROM records WHERE state = 0"):
         if _outbox_size(local.outbox, uid) != size:
             text = f"record {record} is not in the outbox: it is made anew"
-            yield Finding("outbox", text, repair=Mend(partial(_forget_record, record=record)))
+            yield Finding("outbox", text, repair=Mend(partial(forget_record, record=record)))
 
 
 def is_in_outbox(local: Local, chunk: int) -> bool:
@@ -279,7 +279,7 @@ def _forget_intent(connection: sqlite3.Connection, chunk: int) -> None:
     _lose_chunk(connection, chunk)
 
 
-def _forget_record(connection: sqlite3.Connection, record: int) -> None:
+def forget_record(connection: sqlite3.Connection, record: int) -> None:
     """As if it had never been sealed: what it was to say is still to be said."""
     connection.execute("UPDATE chunks SET state = 2 WHERE record = ? AND state = 3", (record,))
     connection.execute("UPDATE chunks SET record = 0 WHERE record = ? AND state < 2", (record,))

@@ -11,8 +11,8 @@ Discord is asked; no lock is held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,19 +20,16 @@ from discordfs.chunkstore import ChunkStore
 from discordfs.errors import DiscordfsError, RateLimited, RemoteError, Unauthorized, Unavailable
 from discordfs.fold import FoldState
 from discordfs.fsck import comparing, indexcheck, logcheck, messages
-from discordfs.fsck.findings import Finding, Report, Severity
+from discordfs.fsck.findings import Finding, Heal, Report, Severity
 from discordfs.fsck.local import Local, open_view
 from discordfs.fsck.logcheck import LogCopy
 from discordfs.fsck.messages import Ranges, Stored
+from discordfs.logbook import state_in
 from discordfs.model import Clock
 
 log = logging.getLogger(__name__)
 
 _LOOKS = 5  # at a log to which a drive at work adds records
-_HEAD = (
-    "SELECT head_uid, head_seq, head_message, epoch, writer, holder, since, released, claim FROM log "
-    "WHERE id = 1"
-)
 
 Told = Callable[[str], object]
 """Hears what is being done, in a few words."""
@@ -85,14 +82,14 @@ class Checker:
         if any(
             finding.is_damage and finding.kind in ("sqlite", "schema", "row") for finding in findings.found
         ):
-            findings.undone.append(
-                "the rest was not checked: what is wrong with the index itself has to be mended first"
-            )
+            text = "the rest was not checked: what is wrong with the index itself has to be mended first"
+            findings.found.append(Finding("unchecked", text, severity=Severity.NOTE))
             return findings.report()
         self._asking(findings, "the log", self._check_log)
         self._asking(findings, "where the chunks lie", self._check_messages)
         if read_percent:
-            self._asking(findings, "what is in the chunks", lambda: self._check_contents(read_percent))
+            told = {each.repair.chunk for each in findings.found if isinstance(each.repair, Heal)}
+            self._asking(findings, "what is in the chunks", lambda: self._check_contents(read_percent, told))
         return findings.report()
 
     def check_index(self) -> list[Finding]:
@@ -101,9 +98,32 @@ class Checker:
         with self._hold(), self._view() as local:
             return indexcheck.inspect(local)
 
-    def check_log(self) -> list[Finding]:
-        """The log, and the index beside it. Raises Discord's answers."""
-        return [*self._check_log()]
+    @contextmanager
+    def log_copy(self) -> Iterator[LogCopy]:
+        """An index built of the log alone, as far as this machine knows the log at least, where the log goes
+        as far. Raises Discord's answers."""
+        premises = self._premises
+        with logcheck.log_copy(self._chunks, premises.log_channel, premises.scratch, self._clock) as copy:
+            for _ in range(_LOOKS if self._is_live and not copy.problem else 0):
+                if self._known().head_seq <= copy.state().head_seq:
+                    break
+                copy.follow()
+            yield copy
+
+    def wrong_state(self, copy: LogCopy) -> list[Finding]:
+        """Whether the index has a wrong end of the log's chain."""
+        with self._view(copy.file) as local:
+            return [*logcheck.check_state(local, copy)]
+
+    def can_compare(self, copy: LogCopy) -> bool:
+        """Whether the copy tells of all that the index calls recorded."""
+        return copy.goes_as_far_as(self._known())
+
+    def differences(self, copy: LogCopy) -> list[Finding]:
+        """What differs between the index and the copy, if the two can be compared."""
+        with self._view(copy.file) as local:
+            known = state_in(local.connection)
+            return [*comparing.compare(local)] if copy.goes_as_far_as(known) else []
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -121,23 +141,18 @@ class Checker:
     def _view(self, copy: Path | None = None) -> _View:
         return _View(self._premises, self._is_live, copy)
 
-    def _check_log(self) -> Iterator[Finding]:
-        premises = self._premises
-        with logcheck.log_copy(self._chunks, premises.log_channel, premises.scratch, self._clock) as copy:
-            self._catch_up(copy)
-            with self._view(copy.file) as local:
-                known = known_state(local)
-                yield from logcheck.check_chain(copy, known, self._chunks, premises.log_channel)
-                yield from _compared(local, known, copy)
+    def _known(self) -> FoldState:
+        with self._view() as local:
+            return state_in(local.connection)
 
-    def _catch_up(self, copy: LogCopy) -> None:
-        """A drive at work adds records to its log."""
-        for _ in range(_LOOKS if self._is_live and not copy.problem else 0):
-            with self._view() as local:
-                known = known_state(local)
-            if known.head_seq <= copy.state().head_seq:
-                return
-            copy.follow()
+    def _check_log(self) -> Iterator[Finding]:
+        with self.log_copy() as copy, self._view(copy.file) as local:
+            known = state_in(local.connection)
+            yield from logcheck.check_chain(copy, known, self._chunks, self._premises.log_channel)
+            yield from _owner(known, copy)
+            yield from logcheck.check_state(local, copy)
+            if copy.goes_as_far_as(known):
+                yield from comparing.compare(local)
 
     def _check_messages(self) -> Iterator[Finding]:
         with self._view() as local:
@@ -152,7 +167,7 @@ class Checker:
                 for each in messages.stored_chunks(local)
             )
 
-    def _check_contents(self, percent: float) -> Iterator[Finding]:
+    def _check_contents(self, percent: float, without: Container[int]) -> Iterator[Finding]:
         with self._view() as local:
             yield from messages.check_contents(
                 local,
@@ -160,6 +175,7 @@ class Checker:
                 percent,
                 self._verified,
                 lambda done, of: self._told(f"chunk {done + 1} of {of}"),
+                without,
             )
 
 
@@ -177,23 +193,12 @@ class _View:
         self._connection.close()
 
 
-def known_state(local: Local) -> FoldState:
-    """The end of the log's chain as the index has it."""
-    ((*fields, released, claim),) = local.rows(_HEAD)
-    return FoldState(*fields, bool(released), claim)
-
-
-def _compared(local: Local, known: FoldState, copy: LogCopy) -> Iterator[Finding]:
-    """Only what goes as far as the index, or further, can be held against it."""
-    said = copy.state()
-    if not known.epoch:
-        if said.epoch:
-            yield Finding(
-                "unknown-log",
-                "the log holds a drive that this index knows nothing of: recover it into another state directory",
-            )
-        return
-    if said.epoch and said.owner != known.owner:
+def _owner(known: FoldState, copy: LogCopy) -> Iterator[Finding]:
+    said = copy.look.fold.state()
+    if said.epoch and not known.epoch:
+        yield Finding(
+            "unknown-log",
+            "the log holds a drive that this index knows nothing of: 'discordfs recover' it elsewhere",
+        )
+    elif said.epoch > known.epoch:
         yield Finding("writer", f"the volume is written by {said.holder} now", severity=Severity.NOTE)
-    elif said.head_seq >= known.head_seq and said.epoch:
-        yield from comparing.compare(local)

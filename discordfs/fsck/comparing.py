@@ -43,8 +43,9 @@ UNION SELECT parent, name FROM (SELECT * FROM log.dentries EXCEPT SELECT * FROM 
 EXCEPT SELECT parent, name FROM main.changed_names
 """
 _MINE = (
-    "SELECT ino, offset, length, uid, CASE WHEN home = 0 THEN NULL ELSE chunk_position END FROM main.extents "
-    "JOIN main.inodes USING (ino) LEFT JOIN main.chunks ON id = chunk AND home > 0 WHERE nlink > 0"
+    "SELECT ino, offset, length, chunks.uid, CASE WHEN home = 0 THEN NULL ELSE chunk_position END "
+    "FROM main.extents LEFT JOIN main.chunks ON id = chunk AND home > 0 "
+    "WHERE ino IN (SELECT ino FROM main.inodes WHERE nlink > 0)"
 )
 _SAID = (
     "SELECT ino, offset, length, uid, chunk_position FROM log.extents JOIN log.chunks ON id = chunk "
@@ -130,7 +131,7 @@ def _restore_inode(connection: sqlite3.Connection, ino: int, said: _Inode) -> No
 
 
 def _note_inode(connection: sqlite3.Connection, ino: int) -> None:
-    connection.execute(f"INSERT OR IGNORE INTO changed_inodes VALUES ({CUT}, ?)", (ino,))
+    connection.execute(f"INSERT OR REPLACE INTO changed_inodes VALUES (?, {CUT})", (ino,))
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def _restore_name(
         return
     if said is not None and _counts(connection, parent, name, said[0]):
         connection.execute("INSERT OR REPLACE INTO dentries VALUES (?, ?, ?, ?)", (parent, name, *said))
-    connection.execute(f"INSERT OR IGNORE INTO changed_names VALUES ({CUT}, ?, ?)", (parent, name))
+    connection.execute(f"INSERT OR REPLACE INTO changed_names VALUES (?, ?, {CUT})", (parent, name))
 
 
 def _counts(connection: sqlite3.Connection, parent: int, name: bytes, said: int) -> bool:

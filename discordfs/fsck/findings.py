@@ -29,10 +29,12 @@ class Mend:
 @dataclass(frozen=True, slots=True)
 class Heal:
     """Bytes of a chunk that Discord lost: what staging or the cache still holds is uploaded anew. `ranges`:
-    (position, length) in the plaintext of the chunk with row id `chunk`."""
+    (position, length) in the plaintext of the chunk with row id `chunk`; `is_there`: Discord may still give
+    some of them."""
 
     chunk: int
     ranges: tuple[tuple[int, int], ...]
+    is_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,22 @@ Discord.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import MissingError, RemoteGone
 from discordfs.fold import FoldState
 from discordfs.follower import Follower
-from discordfs.fsck.findings import Finding, Retell, Severity
+from discordfs.fsck.bytesmap import forget_record
+from discordfs.fsck.findings import Finding, Mend, Retell, Severity
+from discordfs.fsck.local import Local
 from discordfs.index import Index
+from discordfs.logbook import save_state, state_in
 from discordfs.logreading import LogReader, Look, when
 from discordfs.model import Caller, Clock
 
@@ -39,9 +44,14 @@ class LogCopy:
         """How far it goes: as if nothing had been read where there is a problem."""
         return FoldState() if self.problem else self._index.logbook.state()
 
+    def goes_as_far_as(self, known: FoldState) -> bool:
+        """Whether an index whose chain ends there can be held against it: else it knows too little."""
+        said = self.state()
+        return known.epoch > 0 and known.head_seq <= said.head_seq and known.head_uid in self.look.messages
+
     def follow(self) -> None:
         """Goes on with what has settled meanwhile."""
-        self._follower.follow()
+        self.look.messages.update(self._follower.follow().messages)
 
 
 @contextmanager
@@ -95,6 +105,44 @@ def _gaps(look: Look) -> Iterator[Finding]:
         more = "" if is_open else "; a later snapshot makes up for it"
         severity = Severity.DAMAGE if is_open else Severity.NOTE
         yield Finding("log-gap", f"{text}{more}", repair=Retell() if is_open else None, severity=severity)
+
+
+def check_state(local: Local, copy: LogCopy) -> Iterator[Finding]:
+    """Where the chain ends, as the index has it, beside the log: records that go on from a wrong place would
+    count for nobody else. `local.connection` has the copy attached as `log`."""
+    known, said = state_in(local.connection), copy.state()
+    ((me,),) = local.rows("SELECT me FROM main.log")
+    if copy.problem or copy.left_out or said.owner != me or _is_on_chain(local, known, said):
+        return
+    text = f"the index has record {known.head_seq} for the log's newest; the log ends with {said.head_seq}"
+    yield Finding("log-state", text, repair=Mend(partial(_set_state, known=known, said=said)))
+
+
+def _is_on_chain(local: Local, known: FoldState, said: FoldState) -> bool:
+    if known.head_uid == said.head_uid:
+        return _end(known) == _end(said)
+    rows = local.rows(
+        "SELECT uid, seq, message FROM log.records WHERE uid = ? OR message = ?",
+        known.head_uid,
+        known.head_message,
+    )
+    if rows:
+        is_it = (known.head_uid, known.head_seq, known.head_message) in rows
+        return is_it and known.owner == said.owner and 0 < known.epoch <= said.epoch
+    return known.head_seq > said.head_seq  # gone from the channel
+
+
+def _end(state: FoldState) -> tuple[object, ...]:
+    """What everybody sees alike, wherever they began to read."""
+    return (state.head_seq, state.head_message, state.epoch, state.owner, state.released)
+
+
+def _set_state(connection: sqlite3.Connection, known: FoldState, said: FoldState) -> None:
+    if state_in(connection) != known:
+        return  # it has moved on since it was looked at
+    save_state(connection, said)
+    for (record,) in connection.execute("SELECT id FROM records WHERE state = 0").fetchall():
+        forget_record(connection, record)
 
 
 def _head(look: Look, known: FoldState, chunks: ChunkStore, channel: int) -> Iterator[Finding]:

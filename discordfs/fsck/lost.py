@@ -63,8 +63,8 @@ def size(connection: sqlite3.Connection, ino: int) -> int:
 def note(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None:
     """The next record says how these bytes of a file are."""
     connection.execute(
-        f"INSERT INTO changed_ranges VALUES ({CUT}, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET finish = MAX(finish, excluded.finish)",
+        f"INSERT INTO changed_ranges VALUES (?, ?, ?, {CUT}) "
+        "ON CONFLICT DO UPDATE SET finish = MAX(finish, excluded.finish), cut = excluded.cut",
         (ino, start, end),
     )
 

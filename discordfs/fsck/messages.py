@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -193,11 +193,13 @@ def check_contents(
     percent: float,
     verified: Callable[[int, Ranges], object],
     told: Callable[[int, int], object],
+    without: Container[int] = (),
 ) -> Iterator[Finding]:
-    """Reads so many percent of the chunks, all that is in them, those first that were read longest ago.
-    `verified` hears of each that was read whole; `told` how many are done, of how many."""
-    stored = [each for each in stored_chunks(local) if each.ref.channel and each.ref.message]
-    stored = stored[: math.ceil(len(stored) * percent / 100)]
+    """Reads so many percent of the chunks, all that is in them, those first that were read longest ago; none
+    of those `without` (ids of rows). `verified` hears of each that was read whole; `told` how many are done,
+    and of how many."""
+    stored = stored_chunks(local)
+    stored = [each for each in stored[: math.ceil(len(stored) * percent / 100)] if each.id not in without]
     for done, each in enumerate(stored):
         told(done, len(stored))
         yield from _verify(local, chunks, each, verified)
@@ -211,16 +213,17 @@ def _verify(
         ranges = chunks.verify(chunk.ref)
     except Damaged as error:
         paths = local.paths(inodes_in(local, [chunk.id]))
-        yield Finding(
-            "damaged-footer", f"chunk {uid} can be read, but: {error}", paths, severity=Severity.NOTE
-        )
+        whole = Heal(chunk.id, ((0, chunk.ref.plain_size),), is_there=True)
+        yield Finding("damaged-footer", f"all of chunk {uid} can be read, but: {error}", paths, whole)
+        return
+    except (RemoteGone, Forbidden):  # its channel: that is told already
         return
     verified(chunk.id, ranges)
     hurt = hurt_by(local, chunk.id, ranges)
     if hurt:
         size = sum(length for _, length in ranges)
         text = f"{size} bytes of chunk {uid} (message {chunk.ref.message}) are not what was sealed"
-        yield Finding("damaged-chunk", text, local.paths(hurt), Heal(chunk.id, tuple(ranges)))
+        yield Finding("damaged-chunk", text, local.paths(hurt), Heal(chunk.id, tuple(ranges), is_there=True))
     elif ranges:
         text = f"chunk {uid} is damaged where no file has bytes"
         yield Finding("damaged-unused", text, severity=Severity.NOTE)

@@ -13,11 +13,10 @@ from __future__ import annotations
 import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from discordfs import schema
 from discordfs.codec import MAX_PLAIN
@@ -113,10 +112,6 @@ SOUND: dict[str, list[str]] = {
 }
 """By table, what each column of a row must be, as SQL; NULL counts as no."""
 
-_IRREPLACEABLE = ("log", "counters")
-"""Tables whose row cannot just go: the index is made anew around what is left."""
-
-
 # --- the database ---------------------------------------------------------------------------------
 
 
@@ -151,7 +146,7 @@ def _expected() -> dict[str, str]:
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, str]:
-    """What makes each table, index and trigger, without the comments. (Names with _ are sqlite-utils' own.)"""
+    """What makes each table, index and trigger, less the comments. (Names with _ are sqlite-utils' own.)"""
     rows = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND substr(name, 1, 1) <> '_'"
     )
@@ -161,19 +156,19 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def check_rows(local: Local) -> Iterator[Finding]:
+def check_rows(local: Local, tables: Iterable[str] = SOUND) -> Iterator[Finding]:
     """Types and ranges of every row."""
-    for table, conditions in SOUND.items():
+    for table in tables:
         keys = _key(local.connection, table)
-        for row in _unsound(local, table, keys, conditions):
+        for row in local.rows(f"SELECT {', '.join(keys)} FROM {table} WHERE NOT {sound(table)}"):
             yield _finding(local, table, dict(zip(keys, row, strict=True)))
     if not local.rows("SELECT 1 FROM log WHERE id = 1"):
-        yield Finding("row", "the index has lost what it knows of the log", repair=Rebuild())
+        yield Finding("row", "the index has lost what it knows of the log", repair=Mend(_remake_log))
 
 
-def _unsound(local: Local, table: str, keys: list[str], conditions: list[str]) -> list[tuple[Any, ...]]:
-    sound = " AND ".join(f"({condition})" for condition in conditions)
-    return local.rows(f"SELECT {', '.join(keys)} FROM {table} WHERE NOT COALESCE({sound}, 0)")
+def sound(table: str) -> str:
+    """What a sound row of this table fulfils, as SQL."""
+    return f"COALESCE({' AND '.join(f'({condition})' for condition in SOUND[table])}, 0)"
 
 
 def _key(connection: sqlite3.Connection, table: str) -> list[str]:
@@ -184,8 +179,6 @@ def _key(connection: sqlite3.Connection, table: str) -> list[str]:
 def _finding(local: Local, table: str, key: dict[str, int]) -> Finding:
     shown = ", ".join(f"{name} {value!r}" for name, value in key.items())
     text = f"a row of {table} ({shown}) is none that a drive could have written"
-    if table in _IRREPLACEABLE:
-        return Finding("row", text, repair=Rebuild())
     mend = _MENDS.get(table, _delete)
     inodes = _touched(local, table, key)
     return Finding("row", text, local.paths(inodes), Mend(partial(mend, table=table, key=key)))
@@ -236,8 +229,25 @@ def _mend_chunk(connection: sqlite3.Connection, table: str, key: dict[str, int])
     lost.misplace(connection, key["id"])
 
 
+def _mend_log(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
+    """Who we are stays, if it can be told; what the log's end is, the log tells (logcheck.py)."""
+    (me,) = connection.execute("SELECT me FROM log LIMIT 1").fetchone()
+    _remake_log(connection)
+    if isinstance(me, bytes) and len(me) == 16:
+        connection.execute("UPDATE log SET me = ?", (me,))
+
+
+def _remake_log(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM log")
+    connection.execute(
+        "INSERT INTO log (id, me, lost, writer, holder, epoch, since, released, claim, head_uid, head_seq, "
+        "head_message, channel) VALUES (1, randomblob(16), 0, X'', '', 0, 0, 0, 0, zeroblob(16), 0, 0, 0)"
+    )
+
+
 _MENDS: dict[str, Callable[..., None]] = {
     "inodes": _mend_inode,
     "extents": _mend_extent,
     "chunks": _mend_chunk,
+    "log": _mend_log,
 }
