@@ -235,7 +235,10 @@ class Log:
         """A record's last part (header first) as a chunk in the outbox."""
         of = Kind.SNAPSHOT if kind is RecordType.SNAPSHOT else Kind.RECORD
         try:
-            return self._chunks.seal_log(body, 0, of, seq, self._outbox)
+            sealed = self._chunks.seal_log(body, 0, of, seq, self._outbox)
+            if sealed.plain_size != body.stat().st_size:
+                raise RuntimeError(f"record {seq} does not fit a chunk: nobody could read the half of it")
+            return sealed
         finally:
             body.unlink()
 

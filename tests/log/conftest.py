@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,20 @@ def recording(make_house: Callable[..., House]) -> House:
 
 
 @pytest.fixture
-def recover(tmp_path: Path) -> Recover:
+def empty_machine(tmp_path: Path) -> Iterator[Path]:
+    """Where a drive can be rebuilt: in memory where that can be, as hundreds of them are."""
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(dir=shared if os.access(shared, os.W_OK) else tmp_path)) / "recovered"
+    yield folder
+    shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def recover(empty_machine: Path) -> Recover:
     """The picture of a house's drive as this Discord gives it back to an empty machine."""
-    numbers = itertools.count()
 
     def of(house: House, store: MemoryStore) -> Picture:
-        with recovered(house, store, tmp_path / f"recovered{next(numbers)}") as found:
+        with recovered(house, store, empty_machine) as found:
             return found.picture()
 
     return of

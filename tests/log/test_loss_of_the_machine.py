@@ -216,7 +216,7 @@ def test_a_file_that_is_written_while_open_comes_back_as_it_was_committed(
     assert_same(before, after)
 
 
-def test_numbers_are_not_used_again_after_a_recovery(house: House, tmp_path: Path) -> None:
+def test_numbers_are_not_used_again_after_a_recovery(house: House, empty_machine: Path) -> None:
     """Under lost+found the newest commit of an inode decides: one that came twice would mix two files."""
     house.put(b"/a", b"x")
     house.put(b"/newest", b"y")
@@ -224,7 +224,7 @@ def test_numbers_are_not_used_again_after_a_recovery(house: House, tmp_path: Pat
     house.drive.unlink(b"/newest")
     house.barrier()
     used = {seq for (seq,) in sql(house.index, "SELECT seq FROM extents")}
-    with recovered(house, house.store, tmp_path / "recovered") as found:
+    with recovered(house, house.store, empty_machine) as found:
         counters = dict(sql(found.index, "SELECT name, ceiling FROM counters"))
         assert counters["inode"] > newest
         assert counters["commit"] > max(used)

@@ -117,7 +117,7 @@ def test_every_prefix_of_records_in_parts(
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_message_that_somebody_deleted_costs_no_more_than_it_must(
-    recording: House, recover: Recover, small_records: None, tmp_path: Path, seed: int
+    recording: House, recover: Recover, small_records: None, empty_machine: Path, seed: int
 ) -> None:
     """Records go on at the next snapshot; without one, the drive is as it was before the gap. What is gone
     is said."""
@@ -125,7 +125,7 @@ def test_a_message_that_somebody_deleted_costs_no_more_than_it_must(
     pictures = prefixes(recording, user, recover)
     messages = log_of(recording)
     for number in range(len(messages)):
-        check_without(recording, messages, number, pictures, tmp_path / "x")
+        check_without(recording, messages, number, pictures, empty_machine)
 
 
 def check_without(
@@ -163,7 +163,7 @@ def lacking(picture: Picture, house: House, gone: Message) -> Picture:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_record_counts_only_with_all_its_parts(
-    recording: House, recover: Recover, small_parts: None, tmp_path: Path, seed: int
+    recording: House, recover: Recover, small_parts: None, empty_machine: Path, seed: int
 ) -> None:
     """Each message of the log missing, parts among them: the state before, or all of it from a snapshot."""
     user = spread_out(recording, seed, barriers=12, heavy=True)
@@ -172,7 +172,7 @@ def test_a_record_counts_only_with_all_its_parts(
     for number, gone in enumerate(log_of(recording)):
         store = without(recording.store, gone.id)
         try:
-            with recovered(recording, store, tmp_path / "x") as found:
+            with recovered(recording, store, empty_machine) as found:
                 picture, told = found.picture(), bool(found.said or found.look.fold.gaps)
         except MissingError:
             assert number <= snapshot_parts(log_of(recording))

@@ -13,6 +13,7 @@ from tests.fs.conftest import CALLER, House
 from tests.log.conftest import seen
 from tests.log.picture import Picture
 
+MIB = 1024**2
 DIRECTORIES = (b"", b"/d", b"/d/e")
 NAMES = (b"a", b"b", b"\xffc", b"d\n")
 
@@ -39,6 +40,14 @@ class User:
         """One call, and what it leaves; a call that changes nothing leaves the same picture twice."""
         change(*arguments)
         self.history.append(seen(self.house))
+
+    def put(self, path: bytes, data: bytes) -> None:
+        """A new file: empty first, then with its bytes."""
+        self._done(self.house.drive.mknod, path, stat.S_IFREG | 0o644, 0, CALLER)
+        self._done(self.write, path, os.O_RDWR, 0, data)
+
+    def rename_to(self, old: bytes, new: bytes) -> None:
+        self._done(self.house.drive.rename, old, new)
 
     def label(self, path: bytes, size: int) -> None:
         """An extended attribute of so many bytes, new ones each time."""
@@ -75,13 +84,13 @@ class User:
         elif how == 1:
             self._done(drive.mknod, path, stat.S_IFIFO | 0o600, 0, CALLER)
         else:
-            self._done(drive.mknod, path, stat.S_IFREG | 0o644, 0, CALLER)
-            self._done(self.write, path, os.O_RDWR, 0, self._data())
+            self.put(path, self._data())
 
     def write(self, path: bytes, flags: int, offset: int, data: bytes) -> None:
         """Opens, writes, closes: one commit."""
         handle = self.house.drive.open(path, flags).handle
-        self.house.drive.write(handle, data, offset)
+        for at in range(0, len(data), MIB):
+            self.house.drive.write(handle, data[at : at + MIB], offset + at)
         self.house.drive.flush(handle)
         self.house.drive.release(handle)
 
