@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from discordfs.remote.base import Message, UploadFile
+from discordfs.model import Clock
+from discordfs.remote.base import Message, UploadFile, snowflake_ns
 from discordfs.remote.memory import MemoryStore
+from discordfs.uploader import Triggers
 from tests.crash.recorder import Recording
-from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
+from tests.fs.conftest import CHANNELS, LOG_CHANNEL, NEVER, House
 
 SECOND_RUN = "the second run"
 
@@ -17,8 +19,8 @@ SECOND_RUN = "the second run"
 class WitnessedStore(MemoryStore):
     """A Discord that notes in the recording when each message was there, and when it was gone."""
 
-    def __init__(self, recording: Recording) -> None:
-        super().__init__((LOG_CHANNEL, *CHANNELS), clock=time.time_ns)
+    def __init__(self, recording: Recording, clock: Clock = time.time_ns) -> None:
+        super().__init__((LOG_CHANNEL, *CHANNELS), clock=clock)
         self._recording = recording
         self._all: list[tuple[Message, list[bytes]]] = []
 
@@ -31,15 +33,15 @@ class WitnessedStore(MemoryStore):
         return message
 
     def delete_quietly(self, channel: int, messages: Sequence[int]) -> None:
-        super().delete_quietly(channel, messages)
         for message in messages:
+            super().delete_quietly(channel, [message])
             self._recording.mark(f"deleted {message}")
 
-    def as_of(self, marks: Sequence[str]) -> MemoryStore:
-        """Discord as it was when just these marks had been made."""
+    def as_of(self, marks: Sequence[str], clock: Clock = time.time_ns) -> MemoryStore:
+        """Discord as it was when just these marks had been made, at the time that the clock says."""
         posted = {int(text.removeprefix("posted ")) for text in marks if text.startswith("posted ")}
         posted -= {int(text.removeprefix("deleted ")) for text in marks if text.startswith("deleted ")}
-        store = MemoryStore((LOG_CHANNEL, *CHANNELS), clock=time.time_ns)
+        store = MemoryStore((LOG_CHANNEL, *CHANNELS), clock=clock)
         for message, bodies in self._all:
             if message.id in posted:
                 _adopt(store, message, bodies)
@@ -49,7 +51,7 @@ class WitnessedStore(MemoryStore):
 def _adopt(store: MemoryStore, message: Message, bodies: Sequence[bytes]) -> None:
     room = store._channels[message.channel]
     room.messages[message.id] = message
-    room.posted_ns[message.id] = time.time_ns()
+    room.posted_ns[message.id] = snowflake_ns(message.id)
     room.nonces[message.nonce] = message.id
     store._last_id = max(store._last_id, message.id)
     for attachment, body in zip(message.attachments, bodies, strict=True):
@@ -60,9 +62,11 @@ def _adopt(store: MemoryStore, message: Message, bodies: Sequence[bytes]) -> Non
 class RecordedHouse(House):
     """A drive in a recorded directory. Whoever makes one closes it and stops its loop."""
 
-    def __init__(self, recording: Recording, quota: int) -> None:
-        self.witness = WitnessedStore(recording)
-        super().__init__(recording.root, quota, store=self.witness)
+    def __init__(
+        self, recording: Recording, quota: int, triggers: Triggers = NEVER, clock: Clock = time.time_ns
+    ) -> None:
+        self.witness = WitnessedStore(recording, clock)
+        super().__init__(recording.root, quota, triggers, store=self.witness)
 
 
 class SurvivingHouse(House):

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from discordfs.fs import Drive
 from tests.crash.journal import Journal
 from tests.crash.recorder import Recording
 from tests.fs.conftest import CALLER, House
@@ -171,16 +172,29 @@ class User:
 
 
 def tree_of(house: House) -> Tree:
+    """All that a house's drive holds, read through it."""
+    return tree_in(house.drive)
+
+
+def tree_in(drive: Drive) -> Tree:
     """All that a drive holds, read through it."""
     found: Tree = {}
 
     def read(directory: bytes) -> None:
-        for entry in house.drive.readdir(directory or b"/"):
+        for entry in drive.readdir(directory or b"/"):
             path = directory + b"/" + entry.name
-            is_dir = house.drive.getattr(path).is_dir
-            found[path] = None if is_dir else house.get(path)
+            is_dir = drive.getattr(path).is_dir
+            found[path] = None if is_dir else _content(drive, path)
             if is_dir:
                 read(path)
 
     read(b"")
     return found
+
+
+def _content(drive: Drive, path: bytes) -> bytes:
+    handle = drive.open(path, os.O_RDONLY).handle
+    try:
+        return bytes(drive.read(handle, drive.fgetattr(handle).size, 0))
+    finally:
+        drive.release(handle)
