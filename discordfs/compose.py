@@ -21,7 +21,7 @@ from typing import Any
 
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
-from discordfs.config import Config, Settings, StateDirectory
+from discordfs.config import Config, Settings, StateDirectory, Volume
 from discordfs.control import Progress
 from discordfs.disk import boot_id
 from discordfs.errors import (
@@ -29,6 +29,7 @@ from discordfs.errors import (
     Forbidden,
     MissingError,
     RateLimited,
+    ReadOnly,
     RemoteGone,
     TimedOut,
     Unavailable,
@@ -36,6 +37,8 @@ from discordfs.errors import (
 from discordfs.fold import FoldState
 from discordfs.follower import Follower
 from discordfs.fs import Drive
+from discordfs.gc.keeper import Habits, Housekeeper
+from discordfs.gc.keeper import figures as gc_figures
 from discordfs.index import Index
 from discordfs.keys import VolumeKeys
 from discordfs.log import Lost
@@ -100,6 +103,7 @@ class OpenDrive:
     close: Callable[[], None]
     standing: Standing
     verifier: Verifier
+    keeper: Housekeeper | None = None
 
     def figures(self) -> dict[str, Any]:
         """What `status` tells of a drive, by the names that commands.md gives."""
@@ -120,8 +124,19 @@ class OpenDrive:
             "bytes_down": traffic.bytes_down,
             "cache": asdict(self.cache.status()),
             "requests": dict(traffic.requests),
-            "errors": list(self.uploader.errors),
+            "errors": [*self.uploader.errors, *self._upkeep_errors()],
+            **gc_figures(self.index),
         }
+
+    def _upkeep_errors(self) -> list[str]:
+        damaged = [f"{path} has lost bytes on Discord" for path in self.index.upkeep.damaged_files()]
+        return [*(self.keeper.errors if self.keeper is not None else ()), *damaged[:_SHOWN]]
+
+    def gc(self, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """What `discordfs gc` asks for. Raises ReadOnly where another machine writes the volume."""
+        if self.keeper is None or not self.is_writer:
+            raise ReadOnly(f"only the volume's writer deletes: {self.uploader.lost}")
+        return self.keeper.gc(arguments, progress)
 
     @property
     def is_writer(self) -> bool:
@@ -198,6 +213,11 @@ def connect(
     return Connection(loop, remote, store, blocks, chunks)
 
 
+def volume_entry(volume: Volume) -> VolumeEntry:
+    """What the log says of a volume."""
+    return VolumeEntry(volume.name, volume.guild, volume.log_channel, volume.data_channels)
+
+
 def holder() -> str:
     """Who writes, for people elsewhere."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
@@ -238,7 +258,7 @@ def open_drive(
             index=index,
             staging=staging,
             chunks=there.chunks,
-            volume=VolumeEntry(volume.name, volume.guild, volume.log_channel, volume.data_channels),
+            volume=volume_entry(volume),
             holder=holder(),
             outbox=state.outbox,
             clock=time.time_ns,
@@ -247,10 +267,11 @@ def open_drive(
         begin = _begin_writing if standing.role is Role.WRITER else _begin_reading
         parts = _Parts(config, settings, there, reader, index, staging, uploader, standing, cancelled)
         drive = begin(parts, undo, is_reachable)
+        keeper = _begin_keeping(parts, drive, state, undo) if standing.role is Role.WRITER else None
         close = undo.pop_all().close
     verifier = Verifier(index, there.chunks, volume.log_channel)
     return OpenDrive(
-        drive, account, config, there.remote, there.cache, index, uploader, close, standing, verifier
+        drive, account, config, there.remote, there.cache, index, uploader, close, standing, verifier, keeper
     )
 
 
@@ -359,6 +380,24 @@ def _begin_writing(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
     if was_released and is_reachable:
         uploader.has_begun.wait(BEGIN_TIMEOUT_S)
     return drive
+
+
+def _begin_keeping(parts: _Parts, drive: Drive, state: StateDirectory, undo: ExitStack) -> Housekeeper:
+    settings = parts.settings
+    keeper = Housekeeper(
+        index=parts.index,
+        staging=parts.staging,
+        chunks=parts.there.chunks,
+        uploader=parts.uploader,
+        drive=drive,
+        volume=volume_entry(parts.config.volume),
+        outbox=state.outbox,
+        habits=Habits(settings.gc_grace, settings.sweep_every, settings.verify_percent),
+        monotonic=time.monotonic,
+    )
+    keeper.start()
+    undo.callback(keeper.stop)
+    return keeper
 
 
 def _begin_reading(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:

@@ -12,8 +12,8 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,12 @@ DEFAULT_STAGING_SIZE = 20 * 1024**3
 SMALLEST_STAGING_SIZE = 8 * 1024**2
 """Bytes; a chunk is sealed while its extents still lie in staging, so there is room for two at least."""
 
+DEFAULT_GC_GRACE_S = 3600.0
+DEFAULT_SWEEP_EVERY_S = 86_400.0
+DEFAULT_VERIFY_PERCENT = 1.0
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
@@ -45,6 +51,25 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ConfigError(f"{text!r} is no size: write it like 512M or 10G")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90", "90s", "15m", "1h", "1d". Raises ConfigError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is no time: write it like 90s, 15m, 1h or 1d")
+    return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def parse_percent(text: str) -> float:
+    """The number of "1", "0.5", "10%". Raises ConfigError."""
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise ConfigError(f"{text!r} is no percentage: write it like 1 or 0.5") from None
+    if not 0 <= percent <= 100:
+        raise ConfigError(f"{text!r} is no percentage: it is 0 to 100")
+    return percent
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:
@@ -83,12 +108,16 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a user may set in config.toml under [settings], and by -o. None: the default."""
+    """What a user may set in config.toml under [settings], and by -o. None: the default. `gc_grace` and
+    `sweep_every` in seconds, `verify_percent` of the chunks a day."""
 
     cache_size: int | None = None
     staging_size: int | None = None
     fsync: str = "local"
     views: str = "archive+clips"
+    gc_grace: float = DEFAULT_GC_GRACE_S
+    sweep_every: float = DEFAULT_SWEEP_EVERY_S
+    verify_percent: float = DEFAULT_VERIFY_PERCENT
 
     def __post_init__(self) -> None:
         if self.fsync not in ("local", "remote"):
@@ -263,23 +292,27 @@ def _volume(data: Mapping[str, Any]) -> Volume:
 
 
 def _settings(data: Mapping[str, Any]) -> Settings:
-    known = {"cache_size", "staging_size", "fsync", "views"}
-    if unknown := sorted(set(data) - known):
-        raise ConfigError(f"unknown setting {unknown[0]}; known: {', '.join(sorted(known))}")
+    if unknown := sorted(set(data) - set(_PARSERS)):
+        raise ConfigError(f"unknown setting {unknown[0]}; known: {', '.join(sorted(_PARSERS))}")
     return settings_with(Settings(), {name: str(value) for name, value in data.items()})
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "cache_size": parse_size,
+    "staging_size": parse_size,
+    "fsync": str,
+    "views": str,
+    "gc_grace": parse_duration,
+    "sweep_every": parse_duration,
+    "verify_percent": parse_percent,
+}
+"""Each setting, and what reads its text."""
 
 
 def settings_with(settings: Settings, given: Mapping[str, str]) -> Settings:
     """`settings` with these values (as text) in their place. Raises ConfigError."""
-    values: dict[str, Any] = {
-        "cache_size": settings.cache_size,
-        "staging_size": settings.staging_size,
-        "fsync": settings.fsync,
-        "views": settings.views,
-    }
-    for name, text in given.items():
-        values[name] = parse_size(text) if name.endswith("_size") else text
-    return Settings(**values)
+    values: dict[str, Any] = {name: _PARSERS[name](text) for name, text in given.items()}
+    return replace(settings, **values)
 
 
 def _format(config: Config) -> str:
@@ -304,9 +337,10 @@ def _format(config: Config) -> str:
 
 
 def _chosen(settings: Settings) -> dict[str, int | str]:
-    sizes = {"cache_size": settings.cache_size, "staging_size": settings.staging_size}
-    chosen: dict[str, int | str] = {name: size for name, size in sizes.items() if size is not None}
-    return chosen | {"fsync": settings.fsync, "views": settings.views}
+    """All that are set, but what only repeats a default that may be another one in a later release."""
+    values = {name: getattr(settings, name) for name in _PARSERS}
+    usual = {name: getattr(Settings(), name) for name in _PARSERS if name not in ("fsync", "views")}
+    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def _quote(text: str) -> str:

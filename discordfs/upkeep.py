@@ -207,6 +207,10 @@ class Upkeep:
         with self._database.reading() as connection:
             return joined(_lying_in(connection, chunk, position, length))
 
+    def damaged_files(self, chunk: int | None = None) -> list[str]:
+        """Paths of files with bytes that were found damaged, of all chunks or of one."""
+        return [self.path(ino) for ino in dict.fromkeys(stretch.ino for stretch in self.damaged(chunk))]
+
     def path(self, ino: int) -> str:
         """One of the inode's paths, for people."""
         names: list[bytes] = []

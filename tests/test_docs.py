@@ -119,5 +119,6 @@ def test_every_fields_of_status_is_documented() -> None:
     for key in (
         *("mountpoint", "state_dir", "pid", "api", "volume", "writer", "staged_files", "staged_bytes"),
         *("uploading_bytes", "remote_bytes", "bytes_up", "bytes_down", "cache", "requests", "errors"),
+        *("oldest_chunk", "last_full_verification", "garbage_bytes", "damaged_files"),
     ):
         assert f"`{key}`" in README, key

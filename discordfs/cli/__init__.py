@@ -22,6 +22,7 @@ COMMANDS = {
     "barrier": "discordfs.cli.umount",
     "status": "discordfs.cli.status",
     "recover": "discordfs.cli.recover",
+    "gc": "discordfs.cli.gc",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
 }

@@ -28,7 +28,9 @@ IGNORED = frozenset(
 )
 """For mount(8), systemd or the kernel's defaults: taken, as fstab lines have them, and of no effect here."""
 
-OUR_SETTINGS = frozenset({"cache_size", "staging_size", "fsync", "views"})
+OUR_SETTINGS = frozenset(
+    {"cache_size", "staging_size", "fsync", "views", "gc_grace", "sweep_every", "verify_percent"}
+)
 OUR_PATHS = frozenset({"state_dir", "token_file", "passphrase_file"})
 
 

@@ -67,8 +67,8 @@ def import_face() -> Any:
 KernelOptions = tuple[tuple[str, str | int | bool], ...]
 
 FOLLOWING: KernelOptions = (("ro", True), ("direct_io", True), ("entry_timeout", 0))
-"""Where another machine writes: the kernel must keep neither names nor pages, as nobody tells it that they are
-old."""
+"""Where another machine writes: the kernel must keep neither names nor pages, as nobody tells it that they
+are old."""
 
 
 def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], None]) -> None:
@@ -213,4 +213,4 @@ def _handlers(request: Request, drive: OpenDrive) -> dict[str, Callable[[Mapping
     def stranded(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         return drive.stranded()
 
-    return {"status": status, "barrier": drive.barrier, "stranded": stranded}
+    return {"status": status, "barrier": drive.barrier, "stranded": stranded, "gc": drive.gc}

@@ -55,11 +55,6 @@ class Checker:
         is_in_use = self._index.upkeep.checked(chunk, self._chunks.now_ns(), damaged)
         return self._mend(chunk, ref, damaged, cancelled) if is_in_use and damaged else 0
 
-    def damaged_files(self) -> list[str]:
-        """Paths of files with bytes that were found damaged and could not be mended."""
-        inodes = dict.fromkeys(stretch.ino for stretch in self._index.upkeep.damaged())
-        return [self._index.upkeep.path(ino) for ino in inodes]
-
     def _renew(self, chunk: int, error: Damaged, cancelled: Callable[[], bool]) -> int:
         """All can be read but the chunk's end, which recovery needs: its bytes go into another."""
         log.warning("%s; what is in it is sent anew", error)
@@ -79,15 +74,14 @@ class Checker:
         return mended
 
     def _tell(self, chunk: int, ref: ChunkRef, mended: int) -> None:
-        left = dict.fromkeys(stretch.ino for stretch in self._index.upkeep.damaged(chunk))
-        paths = [self._index.upkeep.path(ino) for ino in left]
+        paths = self._index.upkeep.damaged_files(chunk)
         log.log(
-            logging.ERROR if left else logging.WARNING,
+            logging.ERROR if paths else logging.WARNING,
             "message %d in channel %d is damaged or gone: %d bytes were sent anew from the cache; %s",
             ref.message,
             ref.channel,
             mended,
-            f"these files have lost bytes: {_named(paths)}" if left else "nothing is lost",
+            f"these files have lost bytes: {_named(paths)}" if paths else "nothing is lost",
         )
 
     def _unopened(self, ref: ChunkRef) -> Ranges:

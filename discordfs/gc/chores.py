@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import Interrupted, ReadOnly, Unavailable
 from discordfs.fs import Drive
+from discordfs.garbage import Waiting
 from discordfs.gc.checking import Checker
 from discordfs.gc.collecting import Collector, Deleted
-from discordfs.gc.compacting import Compactor, Moved
+from discordfs.gc.compacting import Compactor, Moved, worth_moving
 from discordfs.gc.sweeping import Found, Sweeper
 from discordfs.index import Index
 from discordfs.logreading import LogReader
@@ -74,7 +75,7 @@ class Chores:
         monotonic: Callable[[], float],
     ) -> None:
         self._index, self._chunks, self._uploader = index, chunks, uploader
-        self._grace_s, self._monotonic = grace_s, monotonic
+        self._volume, self._grace_s, self._monotonic = volume, grace_s, monotonic
         self._pause = threading.Event()
         reader = LogReader(chunks, volume.log_channel)
         self.collector = Collector(chunks, reader, index.logbook, grace_s)
@@ -147,18 +148,12 @@ class Chores:
             before.bytes + after.bytes,
             tuple(dict.fromkeys(before.troubles + after.troubles)),
         )
-        return self._cleaned(False, deleted, found, moved)
+        waiting = self._index.logbook.garbage.waiting()
+        return _cleaned(waiting, self._grace_s, False, deleted, found, moved)
 
     def look(self, cancelled: Cancelled, tell: Tell) -> Cleaned:
         """What `clean` would do. Changes nothing, here or on Discord."""
-        tell({"doing": "looking for messages that nothing refers to"})
-        found = self.sweeper.sweep(0, cancelled)
-        stretches = self.compactor.plan(is_asked=True)
-        moved = Moved(
-            sum(self._index.upkeep.bytes_in(each) for each in stretches),
-            {stretch.ino for stretch in stretches},
-        )
-        return self._cleaned(True, Deleted(*self.collector.due()), found, moved)
+        return preview(self._index, self._chunks, self._volume, self._grace_s, cancelled, tell)
 
     def _collect(self, cancelled: Cancelled, tell: Tell) -> Deleted:
         tell({"doing": "deleting what was condemned"})
@@ -177,29 +172,42 @@ class Chores:
                 self.flush(cancelled)
         return moved
 
-    def _cleaned(self, is_dry: bool, deleted: Deleted, found: Found, moved: Moved) -> Cleaned:
-        waiting = self._index.logbook.garbage.waiting()
-        due_ns = waiting.newest_ns + int(self._grace_s * 1e9)
-        return Cleaned(
-            dry_run=is_dry,
-            deleted_messages=deleted.messages,
-            deleted_bytes=deleted.bytes,
-            found_messages=found.counts()[0],
-            found_bytes=found.counts()[1],
-            moved_bytes=moved.bytes,
-            moved_files=len(moved.files),
-            condemned_messages=waiting.messages,
-            condemned_bytes=waiting.bytes,
-            deleted_after=iso(due_ns) if waiting.messages else None,
-            foreign_messages=found.foreign,
-            troubles=(*deleted.troubles, *found.troubles, *moved.troubles),
-        )
+
+def preview(
+    index: Index, chunks: ChunkStore, volume: VolumeEntry, grace_s: float, cancelled: Cancelled, tell: Tell
+) -> Cleaned:
+    """What gc would do in this volume. Changes nothing. Raises Discord's answers."""
+    tell({"doing": "looking for messages that nothing refers to"})
+    found = Sweeper(chunks, index.logbook, volume, grace_s).sweep(0, cancelled)
+    collector = Collector(chunks, LogReader(chunks, volume.log_channel), index.logbook, grace_s)
+    stretches = worth_moving(index.upkeep, is_asked=True)
+    moved = Moved(
+        sum(index.upkeep.bytes_in(stretch) for stretch in stretches),
+        {stretch.ino for stretch in stretches},
+    )
+    return _cleaned(index.logbook.garbage.waiting(), grace_s, True, Deleted(*collector.due()), found, moved)
+
+
+def _cleaned(
+    waiting: Waiting, grace_s: float, is_dry: bool, deleted: Deleted, found: Found, moved: Moved
+) -> Cleaned:
+    due_ns = waiting.newest_ns + int(grace_s * 1e9)
+    return Cleaned(
+        dry_run=is_dry,
+        deleted_messages=deleted.messages,
+        deleted_bytes=deleted.bytes,
+        found_messages=found.counts()[0],
+        found_bytes=found.counts()[1],
+        moved_bytes=moved.bytes,
+        moved_files=len(moved.files),
+        condemned_messages=waiting.messages,
+        condemned_bytes=waiting.bytes,
+        deleted_after=iso(due_ns) if waiting.messages else None,
+        foreign_messages=found.foreign,
+        troubles=(*deleted.troubles, *found.troubles, *moved.troubles),
+    )
 
 
 def iso(epoch_ns: int) -> str:
     """A time as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(epoch_ns // 10**9, UTC).isoformat()
-
-
-def as_json(cleaned: Cleaned) -> dict[str, Any]:
-    return asdict(cleaned)

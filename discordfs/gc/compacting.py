@@ -9,7 +9,7 @@ thread; asks Discord.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -17,7 +17,7 @@ from discordfs.errors import Damaged, Interrupted, NoEntry, RemoteGone
 from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.staging import Staging
-from discordfs.upkeep import Holding, Stretch, joined
+from discordfs.upkeep import Holding, Stretch, Upkeep, joined
 
 _STEP = 4 * 1024**2
 _BATCH = 64 * 1024**2
@@ -69,24 +69,10 @@ class Compactor:
         """Bytes that are read and staged at once."""
 
     def plan(self, is_asked: bool) -> list[Stretch]:
-        """What is worth moving now; `is_asked`: also where it is not much."""
-        chunks = [holding.chunk for holding in self._choose(self._index.upkeep.holdings(), is_asked)]
-        stretches = joined([*self._index.upkeep.stretches_in(chunks), *self._index.upkeep.crowded()])
+        """What is worth moving now; as `worth_moving`, without what could not be moved lately."""
         now = self._monotonic()
+        stretches = worth_moving(self._index.upkeep, is_asked)
         return [each for each in stretches if self._let_be.get(each.ino, now) <= now]
-
-    def _choose(self, holdings: Iterable[Holding], is_asked: bool) -> Iterator[Holding]:
-        chunks = list(holdings)
-        hardly_used = [holding for holding in chunks if holding.is_wasteful]
-        small = [holding for holding in chunks if not holding.is_wasteful]
-        if (
-            is_asked
-            or sum(each.dead for each in hardly_used) >= _DEAD_BYTES
-            or len(hardly_used) >= _MANY_SMALL
-        ):
-            yield from hardly_used
-        if len(small) >= (_WORTH_ASKED if is_asked else _MANY_SMALL):
-            yield from small
 
     def room(self) -> int:
         """Bytes that a batch may have now."""
@@ -115,3 +101,20 @@ class Compactor:
             else:
                 self._let_be[stretch.ino] = self._monotonic() + _LET_BE_S
         return moved
+
+
+def worth_moving(upkeep: Upkeep, is_asked: bool) -> list[Stretch]:
+    """What lies in chunks that are hardly used or small, or is in shreds; `is_asked`: also where all of it is
+    not much."""
+    chunks = [holding.chunk for holding in _chosen(upkeep.holdings(), is_asked)]
+    return joined([*upkeep.stretches_in(chunks), *upkeep.crowded()])
+
+
+def _chosen(holdings: Sequence[Holding], is_asked: bool) -> Iterator[Holding]:
+    hardly_used = [holding for holding in holdings if holding.is_wasteful]
+    small = [holding for holding in holdings if not holding.is_wasteful]
+    dead = sum(holding.dead for holding in hardly_used)
+    if is_asked or dead >= _DEAD_BYTES or len(hardly_used) >= _MANY_SMALL:
+        yield from hardly_used
+    if len(small) >= (_WORTH_ASKED if is_asked else _MANY_SMALL):
+        yield from small

@@ -15,14 +15,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import DiscordfsError, Interrupted, RateLimited, Unauthorized, Unavailable
 from discordfs.fs import Drive
-from discordfs.gc.chores import Chores, Cleaned, as_json, iso
+from discordfs.gc.chores import Chores, Cleaned, iso
 from discordfs.gc.compacting import Allowance
 from discordfs.index import Index
 from discordfs.records import VolumeEntry
@@ -282,7 +282,7 @@ class Housekeeper:
         if request.error is not None:
             raise request.error
         assert request.result is not None
-        return as_json(request.result)
+        return asdict(request.result)
 
     def _answer(self, request: _Request) -> None:
         def cancelled() -> bool:
@@ -302,15 +302,14 @@ class Housekeeper:
         request.error = error
         request.done.set()
 
-    # --- figures --------------------------------------------------------------------------------------
 
-    def figures(self) -> dict[str, Any]:
-        """For `status`: when the oldest chunk was posted, since when each chunk has been read back (ISO 8601
-        or None), bytes that wait to be deleted, and files with lost bytes."""
-        oldest, verified = self._index.upkeep.oldest_chunk_ns(), self._index.upkeep.mark("verified")
-        return {
-            "oldest_chunk": None if oldest is None else iso(oldest),
-            "last_full_verification": iso(verified) if verified else None,
-            "garbage_bytes": self._index.logbook.garbage.waiting().bytes,
-            "damaged_files": self._chores.checker.damaged_files(),
-        }
+def figures(index: Index) -> dict[str, Any]:
+    """For `status`: when the oldest chunk was posted, since when each chunk has been read back (ISO 8601 or
+    None), bytes that wait to be deleted, and files with lost bytes."""
+    oldest, verified = index.upkeep.oldest_chunk_ns(), index.upkeep.mark("verified")
+    return {
+        "oldest_chunk": None if oldest is None else iso(oldest),
+        "last_full_verification": iso(verified) if verified else None,
+        "garbage_bytes": index.logbook.garbage.waiting().bytes,
+        "damaged_files": index.upkeep.damaged_files(),
+    }

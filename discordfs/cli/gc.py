@@ -1,0 +1,116 @@
+"""`discordfs gc`: frees what nothing refers to, now; the mount does it if there is one.
+
+Threading: the main thread. Ctrl-C ends it at any point: what is done stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from discordfs import control, registry
+from discordfs.cli.common import absolute, complain, human, state_of, state_option
+from discordfs.cli.unmounted import take
+from discordfs.compose import connect, open_drive, volume_entry
+from discordfs.config import StateDirectory
+from discordfs.errors import MissingError
+from discordfs.gc.chores import preview
+from discordfs.index import Index
+from discordfs.model import Caller
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path(), required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds the passphrase of the key file, where nothing is mounted.",
+)
+@state_option
+def gc(
+    mountpoint: str | None,
+    dry_run: bool,
+    as_json: bool,
+    passphrase_file: Path | None,
+    state_dir: Path | None,
+) -> None:
+    """Frees what nothing refers to on Discord: looks for it, condemns it, and deletes what was condemned
+    longer than gc_grace ago; moves what is left of chunks that are hardly used. A mount does all of that by
+    itself in idle hours."""
+    place = registry.find(absolute(mountpoint)).state_dir if mountpoint is not None else None
+    state = StateDirectory(Path(place)) if place is not None else state_of(state_dir)
+    done = _ask_or_do(state, dry_run, passphrase_file)
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        _show(done)
+
+
+def _ask_or_do(state: StateDirectory, dry_run: bool, passphrase_file: Path | None) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = control.call(state.path, "gc", {"dry_run": dry_run}, _Progress().update)
+        return answer
+    except MissingError:  # nothing is mounted: this process owns the volume for a while
+        return _look(state, passphrase_file) if dry_run else _do(state, passphrase_file)
+
+
+def _do(state: StateDirectory, passphrase_file: Path | None) -> dict[str, Any]:
+    with ExitStack() as undo:
+        volume = take(state, passphrase_file, undo)
+        drive = open_drive(state, volume.config, volume.config.settings, volume.account, volume.keys)
+        undo.callback(drive.close)
+        return drive.gc({}, _Progress().update)
+
+
+def _look(state: StateDirectory, passphrase_file: Path | None) -> dict[str, Any]:
+    """Without an uploader: even what waits in the queue stays where it is."""
+    with ExitStack() as undo:
+        volume = take(state, passphrase_file, undo)
+        config = volume.config
+        there = connect(undo, volume.account, volume.keys, config.volume.uid, None, 0)
+        index = Index(state.index_file, time.time_ns(), Caller(os.geteuid(), os.getegid()))
+        undo.callback(index.close)
+        entry, grace = volume_entry(config.volume), config.settings.gc_grace
+        return asdict(preview(index, there.chunks, entry, grace, lambda: False, _Progress().update))
+
+
+class _Progress:
+    """A line for each thing that is begun."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def update(self, news: Mapping[str, Any]) -> None:
+        doing = news.get("doing", self._last)
+        if doing != self._last:
+            click.echo(f"{doing} …", err=True)
+            self._last = doing
+
+
+def _show(done: Mapping[str, Any]) -> None:
+    would = "would be " if done["dry_run"] else ""
+    click.echo(f"{done['deleted_messages']} messages ({human(done['deleted_bytes'])}) {would}deleted")
+    click.echo(
+        f"{done['found_messages']} messages ({human(done['found_bytes'])}) to which nothing refers "
+        f"{would}condemned"
+    )
+    click.echo(f"{human(done['moved_bytes'])} of {done['moved_files']} files {would}moved")
+    if done["condemned_messages"]:
+        click.echo(
+            f"{done['condemned_messages']} messages ({human(done['condemned_bytes'])}) are condemned and "
+            f"deleted until {done['deleted_after']}"
+        )
+    if done["foreign_messages"]:
+        click.echo(f"{done['foreign_messages']} messages of other volumes are left alone")
+    for trouble in done["troubles"]:
+        complain(trouble)
