@@ -94,7 +94,7 @@ class Journal:
     def state_after(self, k: int, into: Path) -> None:
         """Makes `into`, as the directory was after k operations."""
         disk = self._disk(k, is_ordered=True)
-        _build(disk.names, {number: file.now() for number, file in disk.files.items()}, disk, into)
+        _build(disk.names, disk, _File.now, into)
 
     def power_cut(self, k: int, seed: int, into: Path) -> None:
         """Makes `into`, as the disk may be when the power goes after k operations."""
@@ -102,8 +102,7 @@ class Journal:
         disk = self._disk(k, is_ordered=chance.random() < 0.5)
         kept = chance.choice((0.0, 0.5, 0.9, 0.99, 1.0))
         names = disk.names_after_cut(kept, chance)
-        contents = {number: file.after_cut(kept, chance) for number, file in disk.files.items()}
-        _build(names, contents, disk, into)
+        _build(names, disk, lambda file: file.after_cut(kept, chance), into)
 
     def _disk(self, k: int, is_ordered: bool) -> _Disk:
         """As after k operations; goes on from where it was left, if that is not behind."""
@@ -307,15 +306,15 @@ class _Disk:
         return self._pending[: chance.randint(0, len(self._pending))] if self._is_ordered else self._pending
 
 
-def _build(names: Names, contents: dict[int, bytearray], disk: _Disk, into: Path) -> None:
-    """Puts all that has a name under `into`, which is made."""
+def _build(names: Names, disk: _Disk, content: Callable[[_File], bytearray], into: Path) -> None:
+    """Puts all that has a name under `into`, which is made, each file with its `content`."""
     places: dict[int, Path] = {}
     into.mkdir(parents=True)
     for number, path in _walk(names, ROOT_ID, into):
         if number in places:
             os.link(places[number], path)
-        elif number in contents:
-            _put(disk.files[number], contents[number], path)
+        elif number in disk.files:
+            _put(disk.files[number], content(disk.files[number]), path)
             places[number] = path
         else:
             path.mkdir(mode=disk.modes[number])
