@@ -48,6 +48,9 @@ with warnings.catch_warnings():
     from discord.http import HTTPClient, Route, handle_message_parameters
 
 _log = logging.getLogger(__name__)
+for _warning in ("warn_nacl", "warn_dave"):  # that voice will not work: nobody speaks here
+    if hasattr(discord.VoiceClient, _warning):
+        setattr(discord.VoiceClient, _warning, False)
 
 DISCORD_API = "https://discord.com/api/v10"
 DEFAULT_TIMEOUTS = Timeouts()
