@@ -41,6 +41,11 @@ def stranded_paths(index: Index) -> list[bytes]:
     return sorted(index.path(parent, entry.name) for parent, entry in index.unrecorded())
 
 
+def shown(path: bytes) -> str:
+    """A path for people, whatever its bytes are."""
+    return path.decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry of a saved directory. `is_parent`: a directory that is only there for what is in it. `link`:
@@ -75,10 +80,11 @@ def save(drive: Tree, paths: Iterable[bytes], place: Path, progress: Progress) -
             (draft / os.fsdecode(entry.path)).unlink(missing_ok=True)
         progress(min(count, len(wanted)), len(wanted))
     _sync_tree(draft)
-    _write_manifest(place.with_name(place.name + MANIFEST), entries)
+    said = [f"{shown(path)} cannot be read whole: {error}" for path, error in failed.items()]
+    _write_manifest(place.with_name(place.name + MANIFEST), entries, said)
     draft.rename(place)
     sync_directory(place.parent)
-    return [f"{os.fsdecode(path)} cannot be read whole: {error}" for path, error in failed.items()]
+    return said
 
 
 def _entries(drive: Tree, paths: Iterable[bytes]) -> Iterator[Entry]:
@@ -125,10 +131,10 @@ def _sync_tree(root: Path) -> None:
 # --- the manifest ---------------------------------------------------------------------------------------
 
 
-def _write_manifest(path: Path, entries: Iterable[Entry]) -> None:
+def _write_manifest(path: Path, entries: Iterable[Entry], failed: Iterable[str]) -> None:
     draft = path.with_suffix(".json.tmp")
     with draft.open("w", encoding="ascii") as file:
-        json.dump([_packed(entry) for entry in entries], file)
+        json.dump({"entries": [_packed(entry) for entry in entries], "failed": list(failed)}, file)
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
@@ -152,10 +158,10 @@ def _unpacked(data: dict[str, Any]) -> Entry:
     return Entry(os.fsencode(data["path"]), said, data["is_parent"], os.fsencode(data["link"]))
 
 
-def read_manifest(saved: Path) -> list[Entry]:
-    """The entries of a saved directory."""
-    text = saved.with_name(saved.name + MANIFEST).read_text(encoding="ascii")
-    return [_unpacked(data) for data in json.loads(text)]
+def read_manifest(saved: Path) -> tuple[list[Entry], list[str]]:
+    """The entries of a saved directory, and sentences about what could not be saved."""
+    data = json.loads(saved.with_name(saved.name + MANIFEST).read_text(encoding="ascii"))
+    return [_unpacked(entry) for entry in data["entries"]], data["failed"]
 
 
 # --- putting back ---------------------------------------------------------------------------------------
@@ -168,7 +174,7 @@ class PutBack:
     def __init__(self, saved: Path, target: Tree, suffix: bytes, strictly: bool) -> None:
         self._saved, self._target = LocalTree(saved), target
         self._suffix, self._strictly = suffix, strictly
-        self._entries = read_manifest(saved)
+        self._entries, _ = read_manifest(saved)
         self._places: dict[bytes, bytes] = {b"": b""}
         self._parents_made: list[Entry] = []
 
@@ -181,6 +187,8 @@ class PutBack:
             else:
                 self._places[entry.path] = self._put(entry)
             progress(count, len(self._entries))
+        for folder in {place.rpartition(b"/")[0] for place in self._places.values()}:
+            self._remove_draft(folder)
         for entry in reversed(self._parents_made):
             dress(self._target, b"/" + self._places[entry.path], entry.said)
         return {each.path: self._places[each.path] for each in self._entries if not each.is_parent}
@@ -224,12 +232,17 @@ class PutBack:
         elif entry.said.attr.is_dir:
             copy(self._saved, b"/" + entry.path, self._target, place, entry.said)
         else:
-            draft = place.rpartition(b"/")[0] + b"/" + _DRAFT
-            with suppress(NoEntry):
-                self._target.unlink(draft)
+            draft = self._remove_draft(place[1:].rpartition(b"/")[0])
             copy(self._saved, b"/" + entry.path, self._target, draft, entry.said)
             self._target.link(draft, place)
             self._target.unlink(draft)
+
+    def _remove_draft(self, folder: bytes) -> bytes:
+        """What an interrupted run may have left; its path."""
+        draft = b"/" + _joined(folder, _DRAFT)
+        with suppress(NoEntry):
+            self._target.unlink(draft)
+        return draft
 
     def _candidates(self, path: bytes) -> Iterator[bytes]:
         """Its own place, then names beside it."""

@@ -140,6 +140,7 @@ class Tenure:
                 f"{describe_holder(state)}, and this machine has files that are nowhere else: "
                 "'discordfs resubmit --take-over' saves them and takes the volume over"
             )
+        self._book.set_lost(True)
         return Standing(
             Role.LOSER,
             f"{describe_holder(state)}; this machine has files that are nowhere else, and is read-only until "

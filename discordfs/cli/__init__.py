@@ -22,6 +22,7 @@ COMMANDS = {
     "barrier": "discordfs.cli.umount",
     "status": "discordfs.cli.status",
     "recover": "discordfs.cli.recover",
+    "resubmit": "discordfs.cli.resubmit",
     "gc": "discordfs.cli.gc",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
