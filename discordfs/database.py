@@ -6,7 +6,8 @@ inside `transaction()` or `reading()`, which hold one lock; nothing in here wait
 
 The order that keeps power cuts harmless: no sync of the index before the sync of the staging bytes that it
 names. So SQLite's own checkpoints are off, and `sync` and `checkpoint` sync staging first: `sync` once
-outside the lock for the bulk, once inside for the little that came since. Whatever an older state of the
+outside the lock for the bulk, once inside for what commits have named meanwhile, so that a big file that is
+being written holds up no other's close. Whatever an older state of the
 index may still need (segments, sealed chunks) is deleted only once a newer one is on disk: `once_synced`.
 What the kernel writes to disk on its own, before any sync, is for powercut.py to look at.
 """
@@ -17,15 +18,19 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from discordfs import schema, unsynced
 from discordfs.errors import ConfigError, NoSpace
+from discordfs.unsynced import Sum
 
 T = TypeVar("T")
+SyncStaging = Callable[[Set[int] | None], Callable[[], None]]
+"""Brings these segments of staging to disk (None: all of them); gives what is to be called once the index is
+on disk as well, for what may be deleted then."""
 log = logging.getLogger(__name__)
 
 _RESERVE = 4096
@@ -56,7 +61,8 @@ class Database:
         self._commits = 0
         self._synced_commits = -1
         self._enough_wal = _LARGEST_WAL
-        self._sync_staging: Callable[[], Callable[[], None]] = lambda: _nothing
+        self._sync_staging: SyncStaging = lambda only: _nothing
+        self._named: dict[int, int] = {}
         self._once_synced: list[Callable[[], None]] = []
         self._is_closed = False
         self._begin(boot_id)
@@ -120,10 +126,15 @@ class Database:
             self._ballast.unlink(missing_ok=True)
             log.warning("the disk of %s is nearly full (%s): removing files may fail", self.path, error)
 
-    def before_sync(self, sync_staging: Callable[[], Callable[[], None]]) -> None:
-        """What has to be on disk before any commit is: called ahead of each sync and checkpoint. What it
-        gives is called after that sync, for what may be deleted then."""
+    def before_sync(self, sync_staging: SyncStaging) -> None:
+        """What has to be on disk before any commit is: called ahead of each sync and checkpoint."""
         self._sync_staging = sync_staging
+
+    def note(self, sums: Iterable[Sum]) -> None:
+        """Inside a transaction: it names these staged bytes, which the next sync brings to disk before."""
+        sums = list(sums)
+        unsynced.note(self._connection, sums)
+        self._named.update((each.segment, self._commits) for each in sums)
 
     def once_synced(self, action: Callable[[], None]) -> None:
         """Calls `action` after the next sync that covers all commits so far, on whatever thread that has:
@@ -163,9 +174,12 @@ class Database:
     def sync(self) -> None:
         """Every commit so far, and the staging bytes they name, are on disk when this returns. Raises
         NoSpace, OSError."""
-        self._sync_staging()
         with self._lock:
-            actions = self._sync_locked()
+            begun = self._commits
+        self._sync_staging(None)
+        with self._lock:
+            named = {segment for segment, commit in self._named.items() if commit >= begun}
+            actions = self._sync_locked(named)
         _run(actions)
 
     @property
@@ -173,11 +187,12 @@ class Database:
         """Whether nothing was committed since the last sync (a look without the lock)."""
         return self._synced_commits == self._commits
 
-    def _sync_locked(self, is_last: bool = False) -> list[Callable[[], None]]:
-        """Returns what is to be done afterwards."""
+    def _sync_locked(self, segments: Set[int] | None, is_last: bool = False) -> list[Callable[[], None]]:
+        """`segments`: those of staging that are not on disk yet; None: perhaps all. Returns what is to be
+        done afterwards."""
         actions, self._once_synced = self._once_synced, []
         try:
-            actions.append(self._sync_staging())
+            actions.append(self._sync_staging(segments))
             if is_last or not self.is_synced:
                 self._sync_commits(is_last)
         except BaseException:
@@ -195,6 +210,7 @@ class Database:
             if is_last:
                 connection.execute("UPDATE machine SET boot_id = ''")
         self._synced_commits = self._commits
+        self._named.clear()
 
     @contextmanager
     def _durably(self) -> Iterator[None]:
@@ -213,7 +229,7 @@ class Database:
 
     def _checkpoint(self, is_last: bool) -> None:
         with self._lock:
-            actions = self._sync_locked(is_last)
+            actions = self._sync_locked(None, is_last)
             try:
                 is_busy = self._empty_wal()
                 self._enough_wal = (self._wal_bytes() if is_busy else 0) + _LARGEST_WAL

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from discordfs import powercut, unsynced
+from discordfs import powercut
 from discordfs.cut import Cut
-from discordfs.database import Database
+from discordfs.database import Database, SyncStaging
 from discordfs.disk import sync_files
 from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
@@ -296,7 +296,7 @@ class Index:
         nothing), then each staged extent takes its place. `allocated`: bytes in extents afterwards;
         `sums`: the checksums of the staged bytes."""
         with self._database.transaction() as connection:
-            unsynced.note(connection, sums)
+            self._database.note(sums)
             released = self.ledger.replace(connection, attr.ino, cut_from, extents)
             connection.execute("UPDATE inodes SET allocated = ? WHERE ino = ?", (allocated, attr.ino))
             self._store(connection, attr)
@@ -310,7 +310,7 @@ class Index:
         with self._database.transaction() as connection:
             if not self.ledger.relocate(connection, ino, found, staged):
                 return False
-            unsynced.note(connection, sums)
+            self._database.note(sums)
             return True
 
     def xattr(self, ino: int, name: bytes) -> bytes:
@@ -405,7 +405,7 @@ class Index:
 
     # --- to disk --------------------------------------------------------------------------------------
 
-    def before_sync(self, sync_staging: Callable[[], Callable[[], None]]) -> None:
+    def before_sync(self, sync_staging: SyncStaging) -> None:
         """Staging's sync: always called before any commit that may name staged bytes goes to disk; what it
         gives is called after. Until this is called all of the staging directory is synced."""
         self._database.before_sync(sync_staging)
@@ -428,7 +428,7 @@ class Index:
         self._database.close()
 
 
-def _sync_all(staging: Path) -> Callable[[], None]:
+def _sync_all(staging: Path, only: object) -> Callable[[], None]:
     sync_files(staging)
     return lambda: None
 

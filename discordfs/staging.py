@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -193,7 +193,7 @@ class Staging:
             self._dying()
 
     def progressed(self) -> None:
-        """A chunk has landed: room will come, even if it takes long. Whoever waits for room goes on waiting."""
+        """A chunk has landed: room will come, even if it takes long. Who waits for room goes on waiting."""
         with self._room:
             self._progress += 1
 
@@ -367,15 +367,17 @@ class Staging:
 
     # --- to disk ------------------------------------------------------------------------------------
 
-    def sync(self) -> Callable[[], None]:
-        """Everything written before the call, and not dead, is on disk when it returns. What it gives is
-        to be called when the index has been synced after it: that deletes what was dead before. Raises
-        OSError; once a segment could not be synced, it does so until that segment has been uploaded, as
-        nobody knows what of it is on disk."""
+    def sync(self, only: Set[int] | None = None) -> Callable[[], None]:
+        """Everything written before the call (to the segments `only`), and not dead, is on disk when it
+        returns. What it gives is to be called when the index has been synced after it: that deletes what
+        was dead before. Raises OSError; once a segment could not be synced, it does so until that segment
+        has been uploaded, as nobody knows what of it is on disk."""
         with self._sync_lock:
             with self._lock:
                 dead = [segment for segment in self._segments.values() if segment.is_dead]
                 unsynced = [each for each in self._segments.values() if each.unsynced and not each.is_dead]
+            if only is not None:
+                unsynced = [each for each in unsynced if each.number in only]
             for segment in unsynced:
                 # One that went meanwhile needs no sync.
                 with suppress(Moved), self._pinned(segment.number):

@@ -6,12 +6,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 
 import pytest
 
 from discordfs.syncing import Syncer
-from tests.fs.conftest import House, make_house
+from tests.fs.conftest import CALLER, House, make_house
 
 __all__ = ["make_house"]  # a fixture
 
@@ -79,7 +80,7 @@ def test_a_disk_that_fails_is_said_once_and_tried_again(
     house.put(b"/a", b"x")
     tried = threading.Semaphore(0)
 
-    def broken_disk() -> Callable[[], None]:
+    def broken_disk(only: object) -> Callable[[], None]:
         tried.release()
         raise OSError("the disk is broken")
 
@@ -108,6 +109,33 @@ def test_what_an_older_index_may_need_goes_after_the_sync_that_makes_it_old(
     assert done == ["deleted"]
 
 
+def test_a_sync_holds_up_others_only_for_what_they_closed_meanwhile(
+    make_house: Callable[..., House],
+) -> None:
+    """A big file is being written while somebody calls fsync: the second look at staging, which holds up
+    every close, must leave that file alone."""
+    house = make_house()
+    big = house.drive.create(b"/big", 0o644, os.O_WRONLY, CALLER).handle
+    house.drive.write(big, bytes(9 * MIB), 0)
+    looks: list[AbstractSet[int] | None] = []
+
+    def sync_staging(only: AbstractSet[int] | None) -> Callable[[], None]:
+        delete_dead = house.staging.sync(only)
+        looks.append(only)
+        if len(looks) == 1:
+            house.put(b"/closed meanwhile", b"x" * 1000)
+            house.drive.write(big, bytes(MIB), 9 * MIB)
+        return delete_dead
+
+    house.index.before_sync(sync_staging)
+    house.drive.fsyncdir(b"/")
+    (extent,) = house.index.ledger.extents(house.drive.getattr(b"/closed meanwhile").ino)
+    assert looks == [None, {extent.segment}]
+    house.drive.fsyncdir(b"/")
+    assert looks[2:] == [None, set()]
+    house.index.before_sync(house.staging.sync)
+
+
 def test_an_fsync_of_nothing_new_writes_nothing(make_house: Callable[..., House]) -> None:
     house = make_house()
     house.put(b"/a", b"x")
@@ -129,7 +157,7 @@ def test_an_end_that_cannot_sync_staging_leaves_the_index_behind_it(
     house.put(b"/a", b"x" * 1000)
     before = (house.root / "index.sqlite").read_bytes()
 
-    def broken_disk() -> Callable[[], None]:
+    def broken_disk(only: object) -> Callable[[], None]:
         raise OSError("the disk is broken")
 
     house.index.before_sync(broken_disk)
