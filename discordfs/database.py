@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from discordfs import schema, unsynced
-from discordfs.errors import ConfigError, NoSpace
+from discordfs.errors import BusyError, ConfigError, NoSpace
 from discordfs.unsynced import Sum
 
 T = TypeVar("T")
@@ -48,7 +48,8 @@ class Database:
     """The index's file at `path`, made if absent. Raises FormatError, ConfigError.
 
     `boot_id` names this run of the machine; powercut.py has looked at the file before when it is another
-    one than the file says. Without it power cuts are not thought of."""
+    one than the file says. Without it power cuts are not thought of: that is for an index of no mount, and
+    BusyError for one whose last mount did not end, as its close would wipe out what that mount noted."""
 
     def __init__(self, path: Path, boot_id: str = "") -> None:
         self.path = path
@@ -72,7 +73,12 @@ class Database:
         went down, commits may be gone whose numbers are in use elsewhere: those are left out."""
         with self.reading() as connection:
             (before,) = connection.execute("SELECT boot_id FROM machine").fetchone()
-        if not boot_id or before == boot_id:
+        if before and not boot_id:
+            self._close_and_leave_wal()
+            raise BusyError(
+                f"{self.path} was not closed by its last mount: mount that drive once, and end it"
+            )
+        if before == boot_id:
             return
         with self._durably(), self.transaction() as connection:
             for name in _NUMBERS if before else ():

@@ -21,6 +21,7 @@ from discordfs.cli.common import absolute, complain, human, state_of, state_opti
 from discordfs.cli.unmounted import take
 from discordfs.compose import connect, open_drive, volume_entry
 from discordfs.config import StateDirectory
+from discordfs.disk import boot_id
 from discordfs.errors import MissingError
 from discordfs.gc.chores import preview
 from discordfs.index import Index
@@ -78,7 +79,8 @@ def _look(state: StateDirectory, passphrase_file: Path | None) -> dict[str, Any]
         volume = take(state, passphrase_file, undo)
         config = volume.config
         there = connect(undo, volume.account, volume.keys, config.volume.uid, None, 0)
-        index = Index(state.index_file, time.time_ns(), Caller(os.geteuid(), os.getegid()))
+        owner = Caller(os.geteuid(), os.getegid())
+        index = Index(state.index_file, time.time_ns(), owner, boot_id(), state.staging)
         undo.callback(index.close)
         entry, grace = volume_entry(config.volume), config.settings.gc_grace
         return asdict(preview(index, there.chunks, entry, grace, lambda: False, _Progress().update))

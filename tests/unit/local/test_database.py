@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from discordfs.database import Database
+from discordfs.errors import BusyError
 
 
 @pytest.fixture
@@ -79,3 +80,20 @@ def test_a_view_that_outlives_the_database_loses_nothing(tmp_path: Path) -> None
     with database.reading() as connection:
         assert "last" in names(connection)
     database.close()
+
+
+def test_an_index_whose_mount_did_not_end_is_for_a_mount_alone(tmp_path: Path) -> None:
+    """Whoever opens and closes it without a look would wipe out the checksums of what may be missing."""
+    database = Database(tmp_path / "index.sqlite", boot_id="the first run")
+    put(database, "of a mount")
+    (tmp_path / "left").mkdir()
+    for path in tmp_path.glob("index.sqlite*"):
+        (tmp_path / "left" / path.name).write_bytes(path.read_bytes())
+    database.close()
+    left = tmp_path / "left" / "index.sqlite"
+    before = left.read_bytes(), left.with_name("index.sqlite-wal").read_bytes()
+    with pytest.raises(BusyError, match="mount that drive once"):
+        Database(left)
+    assert before == (left.read_bytes(), left.with_name("index.sqlite-wal").read_bytes())
+    Database(left, boot_id="the second run").close()
+    Database(left).close()
