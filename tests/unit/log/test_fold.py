@@ -192,6 +192,14 @@ def test_also_after_the_state_was_saved() -> None:
     assert told.settled == ["3"]
 
 
+def test_a_copy_of_this_writer_that_came_second_learns_it() -> None:
+    """Two copies of a state directory write as one owner: the record whose place is taken is lost."""
+    copied = entry("x", 3, seq=2, prev="1")
+    assert tell(copied, state=tell(FIRST, SECOND).fold.state()).verdicts == [Verdict.REJECTED]
+    told = tell(FIRST, CLAIM, entry("2", 11, seq=2, prev="1"), entry("x", 12, seq=2, prev="1"))
+    assert told.verdicts[2:] == [Verdict.PROVISIONAL, Verdict.REJECTED]
+
+
 def test_a_head_known_by_its_later_message_hides_nothing() -> None:
     """A listing showed only the second message of record 2, when record 3 stood between the two."""
     late = replace(SECOND, message=snowflake_at(time_ns(5)))
@@ -365,8 +373,11 @@ def test_an_adoption_of_a_lapsed_claim_does_not_count() -> None:
 
 
 def test_after_it_there_can_be_another() -> None:
-    told = tell(FIRST, CLAIM, claim("x", 11 + LAPSE_S, owner=C))
-    assert told.verdicts[2] is Verdict.CLAIMED
+    told = tell(FIRST, CLAIM, claim("w", 10 + LAPSE_S, owner=C), claim("x", 11 + LAPSE_S, owner=C))
+    assert told.verdicts[2:] == [Verdict.REJECTED, Verdict.CLAIMED]
+    state = tell(FIRST, CLAIM, entry("2", 11 + LAPSE_S, seq=2, prev="1")).fold.state()
+    again = tell(claim("w", 10 + LAPSE_S, owner=C), claim("x", 12 + LAPSE_S, owner=C), state=state)
+    assert again.verdicts == [Verdict.REJECTED, Verdict.CLAIMED]
 
 
 def test_a_claim_that_was_void_stays_void_for_who_reads_on_from_a_saved_state() -> None:
