@@ -68,7 +68,7 @@ class Ledger:
         """The sums, anew from the table: at the start, and after a transaction that was rolled back."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT home, SUM(length) FROM extents GROUP BY home").fetchall()
-        sums = {Home(home): length for home, length in rows}
+        sums: dict[int, int] = dict(rows)
         self.live_bytes = sum(sums.values())
         self.staged_bytes = sums.get(Home.STAGED, 0)
         self.sealed_bytes = sums.get(Home.SEALED, 0)

@@ -29,8 +29,6 @@ from discordfs.model import Clock
 
 log = logging.getLogger(__name__)
 
-_LOOKS = 5  # at a log to which a drive at work adds records
-
 Told = Callable[[str], object]
 """Hears what is being done, in a few words."""
 
@@ -104,10 +102,9 @@ class Checker:
         as far. Raises Discord's answers."""
         premises = self._premises
         with logcheck.log_copy(self._chunks, premises.log_channel, premises.scratch, self._clock) as copy:
-            for _ in range(_LOOKS if self._is_live and not copy.problem else 0):
-                if self._known().head_seq <= copy.state().head_seq:
+            while self._is_live and not copy.problem and self._known().head_seq > copy.state().head_seq:
+                if not copy.follow():
                     break
-                copy.follow()
             yield copy
 
     def wrong_state(self, copy: LogCopy) -> list[Finding]:

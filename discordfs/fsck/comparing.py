@@ -194,13 +194,14 @@ def _restore_chunk(connection: sqlite3.Connection, uid: bytes, said: tuple[Any, 
 @dataclass(frozen=True, slots=True)
 class _Run:
     """Bytes [start, end) of a file, at byte (start + base) of the plaintext of the chunk of this uid (b"":
-    staged); `seq` the commit that wrote them."""
+    staged, or in a chunk that there is not: then it is not `is_known`); `seq` the commit that wrote them."""
 
     start: int
     end: int
     uid: bytes
     base: int
     seq: int
+    is_known: bool
 
     def same_place(self, other: _Run | None) -> bool:
         return other is not None and (self.uid, self.base) == (other.uid, other.base)
@@ -213,18 +214,37 @@ def _ranges(local: Local, ino: int) -> Iterator[Finding]:
     for start, end in _differing(mine, said, noted):
         spans = [run for run in said if run.start < end and run.end > start]
         chunks = {run.uid: _chunk_row(local, run.uid) for run in spans}
+        mine_counts = _is_newer(local, ino, [run for run in mine if run.start < end and run.end > start])
         text = f"bytes {start} to {end} of inode {ino} lie elsewhere in the log, and no change is noted"
         mend = partial(_restore_range, ino=ino, start=start, end=end, said=spans, chunks=chunks)
+        if mine_counts:
+            mend = partial(lost.note, ino=ino, start=start, end=end)
         yield Finding("log-range", text, local.paths([ino]), Mend(mend))
+
+
+def _is_newer(local: Local, ino: int, mine: Sequence[_Run]) -> bool:
+    """Whether the index has bytes there that were committed after all that the log tells of; or a hole, and a
+    file that has changed since without anything of it being noted."""
+    if mine:
+        ((newest,),) = local.rows("SELECT COALESCE(MAX(seq), 0) FROM log.extents")
+        return all(run.seq > newest and run.is_known for run in mine)
+    return bool(
+        local.rows(
+            "SELECT 1 FROM main.inodes AS mine JOIN log.inodes AS said USING (ino) WHERE ino = ? "
+            "AND mine.ctime_ns > said.ctime_ns AND ino NOT IN (SELECT ino FROM main.changed_inodes)",
+            ino,
+        )
+    )
 
 
 def _runs(local: Local, schema: str, ino: int) -> list[_Run]:
     rows = local.rows(
-        "SELECT offset, length, CASE WHEN home = 0 THEN X'' ELSE COALESCE(uid, X'') END, chunk_position, seq "
-        f"FROM {schema}.extents LEFT JOIN {schema}.chunks ON id = chunk WHERE ino = ? ORDER BY offset",
+        "SELECT offset, length, CASE WHEN home = 0 THEN X'' ELSE COALESCE(uid, X'') END, chunk_position, "
+        f"seq, home = 0 OR uid IS NOT NULL FROM {schema}.extents LEFT JOIN {schema}.chunks ON id = chunk "
+        "WHERE ino = ? ORDER BY offset",
         ino,
     )
-    return [_Run(at, at + length, uid, position - at, seq) for at, length, uid, position, seq in rows]
+    return [_Run(at, at + length, uid, position - at, *rest) for at, length, uid, position, *rest in rows]
 
 
 def _chunk_row(local: Local, uid: bytes) -> tuple[Any, ...]:
@@ -266,10 +286,10 @@ def _restore_range(
     said: Sequence[_Run],
     chunks: dict[bytes, tuple[Any, ...]],
 ) -> None:
-    mine = _newest_commit(connection, ino, start, end)
-    if mine is not None and mine > max((run.seq for run in said), default=-1):
-        lost.note(connection, ino, start, end)
-        return
+    if connection.execute(
+        "SELECT 1 FROM changed_ranges WHERE ino = ? AND start < ? AND finish > ?", (ino, end, start)
+    ).fetchone():
+        return  # it has been written since it was looked at
     lost.punch(connection, ino, start, end)
     for run in said:
         begin, stop = max(run.start, start), min(run.end, end)
@@ -283,16 +303,6 @@ def _restore_range(
         )
         connection.execute("INSERT INTO extents VALUES (?, ?, ?, 2, 0, 0, ?, ?, ?)", row)
     lost.note(connection, ino, start, end)
-
-
-def _newest_commit(connection: sqlite3.Connection, ino: int, start: int, end: int) -> int | None:
-    """The newest commit among the extents of a range, if the bytes of all of them can be found."""
-    rows = connection.execute(
-        "SELECT seq, home = 0 OR chunks.id IS NOT NULL FROM extents LEFT JOIN chunks ON chunks.id = chunk "
-        "WHERE ino = ? AND offset < ? AND offset + length > ?",
-        (ino, end, start),
-    ).fetchall()
-    return max(seq for seq, _ in rows) if rows and all(is_there for _, is_there in rows) else None
 
 
 def _row_of(connection: sqlite3.Connection, uid: bytes, said: tuple[Any, ...]) -> int:

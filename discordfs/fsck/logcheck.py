@@ -49,9 +49,11 @@ class LogCopy:
         said = self.state()
         return known.epoch > 0 and known.head_seq <= said.head_seq and known.head_uid in self.look.messages
 
-    def follow(self) -> None:
-        """Goes on with what has settled meanwhile."""
-        self.look.messages.update(self._follower.follow().messages)
+    def follow(self) -> bool:
+        """Goes on with what has settled meanwhile; whether there was anything."""
+        look = self._follower.follow()
+        self.look.messages.update(look.messages)
+        return bool(look.settled)
 
 
 @contextmanager
@@ -99,8 +101,9 @@ def check_chain(copy: LogCopy, known: FoldState, chunks: ChunkStore, channel: in
 
 
 def _gaps(look: Look) -> Iterator[Finding]:
+    last = look.fold.gap
     for gap in look.fold.gaps:
-        is_open = gap == look.fold.gap
+        is_open = last is not None and (gap.after_seq, gap.epoch) == (last.after_seq, last.epoch)
         text = f"records {gap.after_seq + 1} to {gap.seq - 1} are missing in the log"
         more = "" if is_open else "; a later snapshot makes up for it"
         severity = Severity.DAMAGE if is_open else Severity.NOTE
