@@ -141,11 +141,7 @@ class Tenure:
                 "'discordfs resubmit --take-over' saves them and takes the volume over"
             )
         self._book.set_lost(True)
-        return Standing(
-            Role.LOSER,
-            f"{describe_holder(state)}; this machine has files that are nowhere else, and is read-only until "
-            "'discordfs resubmit' has saved them",
-        )
+        return Standing(Role.LOSER, describe_holder(state))
 
     # --- taking over ------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], 
         )
         stack.callback(drive.close)
         if drive.standing.why:
-            tell(f"mounted read-only: {drive.standing.why}")
+            tell(f"read-only: {drive.standing.why}{_advice(drive)}")
         if not request.demo:
             watch = _token_watch(request, drive, scrubber)
             watch.start()
@@ -107,6 +107,13 @@ def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], 
         options = operations.MountOptions(config.volume.name, _kernel(request, drive), request.debug)
         operations.serve(drive.drive, os.fsencode(request.mountpoint), options, announce)
         log.info("unmounted %s", request.mountpoint)
+
+
+def _advice(drive: OpenDrive) -> str:
+    if drive.standing.role is not Role.LOSER:
+        return ""
+    count = len(drive.stranded())
+    return f"; {count} files are on this machine alone: unmount, and save them with 'discordfs resubmit'"
 
 
 def _kernel(request: Request, drive: OpenDrive) -> KernelOptions:
