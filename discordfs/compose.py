@@ -412,8 +412,9 @@ def _begin_reading(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
         return drive
     follower = Follower(parts.index, parts.reader, lambda inodes: drive.reload(inodes))
 
-    def look(_message: int) -> None:
-        follower.follow()
+    def look(message: int) -> None:
+        if message > parts.index.logbook.state().head_message:
+            follower.follow()
 
     lookout = Lookout(
         look,

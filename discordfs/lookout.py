@@ -4,21 +4,28 @@ Job: the one thread that asks whether there is anything new: for a mount that fo
 writer, who must hear that another machine takes over. Hints say when to look; the listing decides. Limits: as
 long as the gateway stands nothing is asked without a hint; else once a minute. Threading: one thread, which
 holds no lock while it looks; hints come on the loop's thread, and are only noted there.
+
+A listing may show a message later than the hint comes: so after a hint there are some more looks. Whoever
+looks is told which message it is about, and need not ask when it has read that already.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from discordfs.errors import DiscordfsError, TimedOut
+from discordfs.fold import LISTING_LAG_S
 from discordfs.remote.base import Hint
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 60.0
 """Seconds between two looks while no hints come."""
+
+AGAIN_S = (1.0, LISTING_LAG_S)
+"""Seconds after the look that a hint brought, and after that one, to two more about the same message."""
 
 ANY_MESSAGE = 2**64
 """The newest message that a look is about, where nobody named one."""
@@ -34,10 +41,13 @@ class Lookout:
         hears: Callable[[], bool],
         failed: Callable[[Exception], None],
         every_s: float = LOOK_EVERY_S,
+        again_s: Sequence[float] = AGAIN_S,
     ) -> None:
         self._look, self._hears, self._failed, self._every_s = look, hears, failed, every_s
         self._changed = threading.Condition()
-        self._newest = 0
+        self._newest = self._heard = 0
+        self._again_s = tuple(again_s)
+        self._to_come: tuple[float, ...] = ()  # pauses before the looks that a hint still asks for
         self._asked = self._done = 0
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="discordfs-lookout", daemon=True)
@@ -54,8 +64,13 @@ class Lookout:
 
     def hint(self, hint: Hint) -> None:
         """Something happened in the log's channel. Deletions are no news of what the log says."""
-        if hint.kind != "delete":
-            self._ask(max(hint.messages, default=ANY_MESSAGE))
+        if hint.kind == "delete":
+            return
+        newest = max(hint.messages, default=ANY_MESSAGE)
+        with self._changed:
+            self._heard = max(self._heard, newest) if self._to_come else newest
+            self._to_come = self._again_s
+        self._ask(newest)
 
     def refresh(self, timeout_s: float) -> None:
         """Returns after a look that began after this call. Raises TimedOut."""
@@ -98,7 +113,12 @@ class Lookout:
         """Until a look is due (True), or the end (False)."""
         with self._changed:
             while not self._is_stopping and self._asked == self._done:
-                was_woken = self._changed.wait(self._every_s)
-                if not was_woken and (has_failed or not self._hears()):
+                pause, *later = *self._to_come, self._every_s
+                if self._changed.wait(pause):
+                    continue
+                if later:
+                    self._to_come, self._newest = tuple(later[:-1]), self._heard
+                    return not self._is_stopping
+                if has_failed or not self._hears():
                     return not self._is_stopping
             return not self._is_stopping
