@@ -467,15 +467,16 @@ def test_a_later_term_that_nobody_saw_begin_stops_the_writer() -> None:
 
 
 def test_and_its_snapshot_goes_on() -> None:
+    later_snapshot = entry("e", 50, RecordType.SNAPSHOT, owner=B, epoch=2, seq=5, prev="d")
     told = tell(
-        *(FIRST, CLAIM, entry("2", 11, seq=2, prev="1")),
-        entry("e", 50, RecordType.SNAPSHOT, owner=B, epoch=2, seq=5, prev="d"),
+        *(FIRST, CLAIM, entry("2", 11, seq=2, prev="1"), later_snapshot),
         entry("f", 51, owner=B, epoch=2, seq=6, prev="e"),
     )
     assert told.settled == ["1", "e", "f"]
     assert (told.fold.state().epoch, told.fold.state().owner) == (2, B)
-    assert told.fold.status(uid("2")) is Status.UNKNOWN
+    assert [told.fold.status(uid(name)) for name in ("2", "c")] == [Status.UNKNOWN, Status.UNKNOWN]
     assert told.fold.claim is None
+    assert tell(FIRST, later_snapshot).settled == ["1", "e"]
 
 
 def test_a_claim_to_a_term_that_has_begun_is_void() -> None:
