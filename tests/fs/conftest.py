@@ -41,13 +41,15 @@ class House:
         triggers: Triggers = NEVER,
         store: MemoryStore | None = None,
         clock: Clock = time.time_ns,
+        volume: bytes = b"v" * 16,
+        master: bytes = b"k" * 32,
     ) -> None:
         self.root, self.quota, self.triggers, self.clock = root, quota, triggers, clock
         self.loop = Loop()
         self.loop.start()
         self.store = store or MemoryStore((LOG_CHANNEL, *CHANNELS), clock=clock)
-        self.keys = VolumeKeys(b"k" * 32)
-        self.volume = b"v" * 16
+        self.keys = VolumeKeys(master)
+        self.volume = volume
         self.patience_s = 600.0
         self.boot_id = "the first run"
         self.open()

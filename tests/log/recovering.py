@@ -12,12 +12,11 @@ from pathlib import Path
 
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
-from discordfs.fold import FoldState
-from discordfs.follower import Follower
 from discordfs.fs import Drive
 from discordfs.index import Index
 from discordfs.logreading import LogReader, Look
 from discordfs.model import Clock
+from discordfs.recovery import build_index, read_log
 from discordfs.remote.base import Message, UploadFile
 from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
@@ -72,13 +71,14 @@ def without(store: MemoryStore, message: int) -> MemoryStore:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A drive that knows what the log says and nothing else. `said`: what had to be left out."""
+    """A drive that knows what the log says and nothing else. `problems`: what its user is told could not be
+    had back, or was missing."""
 
     index: Index
     drive: Drive
     chunks: ChunkStore
     look: Look
-    said: list[str]
+    problems: tuple[str, ...]
 
     def picture(self) -> Picture:
         return picture(self.drive, self.index)
@@ -106,13 +106,14 @@ def recovered(house: House, store: MemoryStore, folder: Path) -> Iterator[Recove
 
 @contextmanager
 def _rebuilt(chunks: ChunkStore, folder: Path) -> Iterator[Recovered]:
-    index = Index(folder / "index.sqlite", time.time_ns(), CALLER)
+    reader = LogReader(chunks, LOG_CHANNEL)
+    look = read_log(chunks, reader, me=1, sees_others=True)
+    place = folder / "index.sqlite"
+    problems = build_index(place, reader, look, CALLER, time.time_ns()).problems
+    index = Index(place, time.time_ns(), CALLER)
     try:
-        reader = LogReader(chunks, LOG_CHANNEL)
-        look = reader.look(FoldState())
-        said = Follower(index, reader).rebuild(look)
         with _drive(index, chunks, folder) as drive:
-            yield Recovered(index, drive, chunks, look, said)
+            yield Recovered(index, drive, chunks, look, problems)
     finally:
         index.close()
 
