@@ -7,9 +7,9 @@ inside `transaction()` or `reading()`, which hold one lock; nothing in here wait
 The order that keeps power cuts harmless: no sync of the index before the sync of the staging bytes that it
 names. So SQLite's own checkpoints are off, and `sync` and `checkpoint` sync staging first: `sync` once
 outside the lock for the bulk, once inside for what commits have named meanwhile, so that a big file that is
-being written holds up no other's close. Whatever an older state of the
-index may still need (segments, sealed chunks) is deleted only once a newer one is on disk: `once_synced`.
-What the kernel writes to disk on its own, before any sync, is for powercut.py to look at.
+being written holds up no other's close. Whatever an older state of the index may still need (segments,
+sealed chunks) is deleted only once a newer one is on disk: `once_synced`. What the kernel writes to disk on
+its own, before any sync, is for powercut.py to look at.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _BALLAST = 4 * 1024**2
 _NUMBERS = ("inode", "commit")
 """Counters whose values stand on Discord as well."""
 _MOST_LOST_NUMBERS = 1024**2
-"""More numbers than are ever handed out between two syncs: each of these is a commit, and the WAL of far
-fewer commits is checkpointed."""
+"""More numbers than are handed out between two syncs: a commit takes one or two of them, and the WAL of far
+fewer commits is moved into the database, which syncs."""
 
 
 class Database:
@@ -266,12 +266,7 @@ class Database:
         index exactly as that transaction left it, whatever is committed later. Whoever calls closes it,
         soon: until then the WAL cannot be emptied. It reads only, for one thread at a time. Raises what
         `transaction` raises, and then nothing has changed."""
-        view = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            check_same_thread=False,
-            isolation_level=None,
-        )
+        view = self._view()
         try:
             view.execute("SELECT 1 FROM counters LIMIT 1").fetchall()
             with self._lock:

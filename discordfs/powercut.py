@@ -257,8 +257,8 @@ def _newest_whole(history: _History, staging: Path) -> int:
         position = _before_any_of(history, position, broken) if patience > 1 else history.floor
     raise Damaged(
         f"{staging} holds what the index names at no moment since its last sync: the disk has lost what was "
-        "synced, or something else than a mount has written to the index. `discordfs recover` makes the drive "
-        "of what Discord has"
+        "synced, or something else than a mount has written to the index. `discordfs recover` makes the "
+        "drive of what Discord has"
     )
 
 

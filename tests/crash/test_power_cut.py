@@ -16,14 +16,18 @@ from pathlib import Path
 import pytest
 
 from discordfs import errors, staging, unsynced
+from discordfs.uploader import Triggers
 from tests.crash.conftest import RecordedHouse, SurvivingHouse, WitnessedStore
 from tests.crash.journal import Journal
 from tests.crash.recorder import record
 from tests.crash.user import History, User, tree_of
 from tests.fs import audit
+from tests.fs.conftest import NEVER
 
 MIB = 1024**2
 QUOTA = 64 * MIB
+EAGER = Triggers(bytes=200_000, quiet_s=0.02, age_s=0.1)
+"""Uploads at all times, beside what the user does."""
 
 pytestmark = pytest.mark.expects_log("the machine went down", "cannot be used")
 
@@ -41,9 +45,9 @@ class Life:
         return range(self.journal.at("begin 1"), len(self.journal) + 1)
 
 
-def live(place: Path, seed: int, steps: int) -> Life:
+def live(place: Path, seed: int, steps: int, triggers: Triggers = NEVER) -> Life:
     with record(place) as recording:
-        house = RecordedHouse(recording, QUOTA)
+        house = RecordedHouse(recording, QUOTA, triggers)
         user = User(house, recording, seed)
         user.live(steps)
         house.close()
@@ -133,7 +137,7 @@ def test_after_a_power_cut_the_drive_is_as_it_was_at_one_moment(fuse_available: 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(6))
 def test_many_lives_many_cuts(fuse_available: None, tmp_path: Path, seed: int) -> None:
-    life = live(tmp_path / "life", seed=100 + seed, steps=120)
+    life = live(tmp_path / "life", seed=100 + seed, steps=120, triggers=EAGER if seed % 2 else NEVER)
     found = list(damages(life, moments(life, 500, seed), [1, 2], tmp_path))
     assert not found, "\n".join(found)
 
