@@ -61,6 +61,7 @@ class Database:
         self._load_ballast()
         self._commits = 0
         self._synced_commits = -1
+        self._is_wal_lost = False
         self._enough_wal = _LARGEST_WAL
         self._sync_staging: SyncStaging = lambda only: _nothing
         self._named: dict[int, int] = {}
@@ -207,6 +208,17 @@ class Database:
         return actions
 
     def _sync_commits(self, is_last: bool) -> None:
+        try:
+            self._commit_sync(is_last)
+        except sqlite3.Error:
+            self._is_wal_lost = True
+            raise
+        if self._is_wal_lost:
+            self._leave_lost_wal()
+        self._synced_commits = self._commits
+        self._named.clear()
+
+    def _commit_sync(self, is_last: bool) -> None:
         with self._durably(), self.transaction() as connection:
             connection.execute(
                 "INSERT INTO counters VALUES ('sync', 0) "
@@ -215,8 +227,13 @@ class Database:
             unsynced.clear(connection)
             if is_last:
                 connection.execute("UPDATE machine SET boot_id = ''")
-        self._synced_commits = self._commits
-        self._named.clear()
+
+    def _leave_lost_wal(self) -> None:
+        """After an fsync that failed the kernel calls clean what it never wrote, and the next one lies: what
+        is in the WAL counts as on disk once it has been moved into the database, and that was synced."""
+        if self._empty_wal():
+            raise OSError(f"the WAL of {self.path} could not be synced before, and is in use: try again")
+        self._is_wal_lost = False
 
     @contextmanager
     def _durably(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ recorder.py BACKING MOUNTPOINT JOURNAL.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -39,7 +40,7 @@ from tests.face.passthrough import Passthrough
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOT_ID = 0
-MARK = "user.mark"
+MARK, FAIL = "user.mark", "user.fail-fsync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Recording:
     def mark(self, text: str) -> None:
         """Notes `text` at this moment: after every operation that has returned."""
         os.setxattr(self.root, MARK, text.encode())
+
+    def fail_fsync(self, ending: str) -> None:
+        """The next fsync of a file whose name ends so is an I/O error."""
+        os.setxattr(self.root, FAIL, ending.encode())
 
 
 @contextmanager
@@ -83,6 +88,7 @@ class Recorder(Passthrough):
         self._numbers = itertools.count(ROOT_ID + 1)
         self._ids = {os.stat(root).st_ino: ROOT_ID}
         self._ignored: set[int] = set()
+        self._failing = ""
 
     def _note(self, *entry: object) -> None:
         self._journal.write(msgpack.packb(entry))
@@ -185,6 +191,9 @@ class Recorder(Passthrough):
 
     def fsync(self, handle: int, datasync: bool) -> None:
         with self._order:
+            if self._failing and os.readlink(f"/proc/self/fd/{handle}").endswith(self._failing):
+                self._failing = ""
+                raise OSError(errno.EIO, "told to fail")
             self._note("fsync", self._id_of(handle))
 
     def fsyncdir(self, path: bytes) -> None:
@@ -192,11 +201,13 @@ class Recorder(Passthrough):
             self._note("fsyncdir", self._id(path))
 
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None:
-        if name != MARK.encode():
-            super().setxattr(path, name, value, flags)
-            return
         with self._order:
-            self._note("mark", value)
+            if name == MARK.encode():
+                self._note("mark", value)
+            elif name == FAIL.encode():
+                self._failing = value.decode()
+            else:
+                super().setxattr(path, name, value, flags)
 
 
 def _main(backing: str, mountpoint: str, journal: str) -> None:

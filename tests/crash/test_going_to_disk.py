@@ -8,10 +8,13 @@ import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from discordfs.syncing import Syncer
+from tests.crash.conftest import RecordedHouse
+from tests.crash.recorder import record
 from tests.fs.conftest import CALLER, House, make_house
 
 __all__ = ["make_house"]  # a fixture
@@ -169,6 +172,26 @@ def test_an_end_that_cannot_sync_staging_leaves_the_index_behind_it(
     house.chunks.close()
     house.open()
     assert house.get(b"/a") == b"x" * 1000
+
+
+def test_an_index_that_failed_to_be_synced_is_not_called_synced_for_a_second_try(
+    fuse_available: None, tmp_path: Path
+) -> None:
+    """The kernel forgets what it failed to write, and says yes the next time."""
+    with record(tmp_path) as recording:
+        house = RecordedHouse(recording, 64 * MIB)
+        house.put(b"/a", b"x")
+        recording.fail_fsync("index.sqlite-wal")
+        with pytest.raises(sqlite3.OperationalError):
+            house.drive.fsyncdir(b"/")
+        _, view = house.index._database.freeze(lambda connection: None)
+        with pytest.raises(OSError, match="try again"):
+            house.drive.fsyncdir(b"/")
+        view.close()
+        house.drive.fsyncdir(b"/")
+        assert (house.root / "index.sqlite-wal").stat().st_size == 0
+        house.close()
+        house.loop.stop()
 
 
 def test_an_end_leaves_one_file_and_nothing_to_compare(make_house: Callable[..., House]) -> None:
