@@ -247,7 +247,9 @@ def condemnations(messages: Iterable[tuple[int, int]]) -> Iterator[CondemnedEntr
     for channel, message in messages:
         by_channel.setdefault(channel, []).append(message)
     for channel, found in by_channel.items():
-        yield CondemnedEntry(channel, tuple(sorted(found)))
+        found.sort()
+        for begin in range(0, len(found), _PAGE):
+            yield CondemnedEntry(channel, tuple(found[begin : begin + _PAGE]))
 
 
 def _origin(piece: Piece) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from discordfs.chunks import layout
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import (
     BusyError,
@@ -26,13 +27,15 @@ from discordfs.errors import (
     FormatError,
     OutcomeUnknown,
     TimedOut,
+    Unavailable,
 )
-from discordfs.fold import Fold, FoldState, Status
+from discordfs.fold import LISTING_LAG_S, Fold, FoldState, Status
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook, Plan, RecordIntent
 from discordfs.logreading import LogReader, Look, describe_holder
-from discordfs.model import Clock, Kind, SealedChunk
+from discordfs.model import ChunkRef, Clock, Kind, SealedChunk
 from discordfs.records import Header, PartRef, RecordType, pack_header
+from discordfs.remote.base import Message
 
 log = logging.getLogger(__name__)
 
@@ -102,26 +105,28 @@ class Log:
         Raises Lost when another writer holds the volume."""
         return self._look()[1]
 
-    def _look(self) -> tuple[Look, Accepted]:
+    def _look(self, rider: Rider | None = None) -> tuple[Look, Accepted]:
         look = self._reader.look(self._book.state())
-        accepted = self._take_note(look)
+        if look.is_doubtful:
+            raise Unavailable(f"{look.unreadable[-1]}; it may be another machine's claim: waiting")
+        accepted = self._take_note(look, rider)
         self._check_holder(look)
         self._is_claimed = look.fold.claim is not None
         return look, accepted
 
-    def _look_in_time(self) -> tuple[Look, Accepted]:
+    def _look_in_time(self, rider: Rider | None = None) -> tuple[Look, Accepted]:
         """A look, as soon as there can be one."""
         backoff = 0.0
         while True:
             try:
-                return self._look()
+                return self._look(rider)
             except Lost:
                 raise
             except (DiscordfsError, OSError) as error:
                 backoff = self._failed("reading the log", error, backoff)
                 self._pause(backoff)
 
-    def _take_note(self, look: Look) -> Accepted:
+    def _take_note(self, look: Look, riding: Rider | None) -> Accepted:
         intents = {intent.uid: intent for intent in self._book.intents()}
         inodes: list[int] = []
         released: list[Released] = []
@@ -133,7 +138,7 @@ class Log:
             message = look.messages[entry.uid]
             rider = self._book.chunk_with(intent.id)
             if rider is not None:
-                self._ledger.landed(rider, next(iter(self._reader.riders(message).values())))
+                self._ledger.landed(rider, self._landing(message, riding if riding and riding.id == rider else None))
             parts = [part.message for part in entry.header.parts]
             state = look.fold.state() if entry is look.settled[-1] else None
             changed, freed = self._book.accepted(intent, message.id, parts, state)
@@ -141,6 +146,11 @@ class Log:
             released += freed
             (self._outbox / f"{intent.uid.hex()}.chunk").unlink(missing_ok=True)
         return Accepted(tuple(inodes), tuple(released))
+
+    def _landing(self, message: Message, rider: Rider | None) -> ChunkRef:
+        """Where the chunk lies that rides in a record's message."""
+        found = None if rider is None else layout.recognise(message, rider.sealed)
+        return found or next(iter(self._reader.riders(message).values()))
 
     def _check_holder(self, look: Look) -> None:
         state = look.fold.state()
@@ -201,10 +211,25 @@ class Log:
                 sealed = self._chunks.reopen(self._outbox / f"{intent.uid.hex()}.chunk")
             except (OSError, Damaged, FormatError) as error:
                 log.warning("record %d cannot be posted (%s): it is made anew", intent.seq, error)
-                self._book.abandon(intent)
+                done += self._give_up(intent)
                 continue
             done += self._until_settled(intent, sealed, rider, may_have_landed=True)
         return done
+
+    def _give_up(self, intent: RecordIntent) -> Accepted:
+        """A record that cannot be posted again may have been posted before: it is abandoned only when a
+        listing must show it, and does not. Else one made anew could settle before it, and not for others."""
+        begin, done = self._chunks.now_ns(), Accepted()
+        while True:
+            asked = self._chunks.now_ns()
+            look, more = self._look_in_time()
+            done += more
+            if look.fold.status(intent.uid) is Status.SETTLED:
+                return done
+            if asked - begin > int(LISTING_LAG_S * 1e9) and intent.uid not in look.messages:
+                self._book.abandon(intent)
+                return done
+            self._pause(_PAUSES[-1])
 
     def _rider_of(self, intent: RecordIntent) -> Rider | None:
         chunk = self._book.chunk_with(intent.id)
@@ -262,7 +287,7 @@ class Log:
         for attempt, pause in enumerate(_pauses(), 1):
             if attempt % _LOOKS == 0:
                 self._post(together, intent.sealed_ns, may_have_landed=True)
-            look, accepted = self._look_in_time()
+            look, accepted = self._look_in_time(rider)
             if look.fold.status(intent.uid) is Status.SETTLED:
                 self._seed(rider)
                 return accepted

@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from discordfs.chunks import layout
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import ConfigError, Damaged, FormatError, MissingError, RemoteGone
-from discordfs.fold import Fold, FoldState, LogEntry, fold_listing
+from discordfs.fold import CLAIM_LIFETIME_S, LISTING_LAG_S, Fold, FoldState, LogEntry, fold_listing
 from discordfs.model import ChunkRef, Kind
 from discordfs.records import Header, unpack_header
 from discordfs.remote.base import Message, snowflake_ns
@@ -27,18 +27,22 @@ from discordfs.remote.base import Message, snowflake_ns
 log = logging.getLogger(__name__)
 
 _READERS = 8
+_CLAIMS_END_NS = int((CLAIM_LIFETIME_S + 2 * LISTING_LAG_S) * 1e9)
 _KEPT_BYTES = 16 * 1024**2  # of records that were just read for their headers
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """The log from a settled point on, folded. `settled` are the records that settled since, in order;
-    `messages` where each record lies; `unreadable` says what could not be opened, in sentences."""
+    `messages` where each record lies; `unreadable` says what could not be opened, in sentences.
+    `is_doubtful`: one of these is so young that it may be a claim which is still to be adopted; a writer
+    believes nothing until it can be read or is old."""
 
     fold: Fold
     settled: tuple[LogEntry, ...]
     messages: dict[bytes, Message] = field(repr=False)
     unreadable: tuple[str, ...] = ()
+    is_doubtful: bool = False
 
 
 class LogReader:
@@ -67,37 +71,47 @@ class LogReader:
             if held.kind in (Kind.RECORD, Kind.SNAPSHOT)
         ]
         unreadable: list[str] = []
-        found: dict[bytes, Message] = {}
+        newest_unread = 0
+        copies: dict[bytes, list[Message]] = {}
         entries: list[LogEntry] = []
-        headers = self._read_headers(records)
+        headers, damaged = self._read_headers(records)
         for message, uid in records:
             header = headers[uid]
             if isinstance(header, str):
-                unreadable += [header] if header else []
+                if header:
+                    unreadable.append(header)
+                    newest_unread = max(newest_unread, message.id)
                 continue
-            found.setdefault(uid, message)
+            copies.setdefault(uid, []).append(message)
             entries.append(LogEntry(header, uid, message.id))
+        found = {uid: _best(messages, damaged) for uid, messages in copies.items()}
         fold = fold_listing(state, entries, asked_ns)
-        return Look(fold, tuple(fold.take_settled()), found, tuple(unreadable))
+        is_doubtful = newest_unread > 0 and asked_ns - snowflake_ns(newest_unread) < _CLAIMS_END_NS
+        return Look(fold, tuple(fold.take_settled()), found, tuple(unreadable), is_doubtful)
 
     def remember(self, uid: bytes, header: Header) -> None:
         """A record of our own: its header need not be read."""
         self._headers[uid] = header
 
-    def _read_headers(self, records: list[tuple[Message, bytes]]) -> dict[bytes, Header | str]:
-        """By uid: the header, or a sentence about why there is none ("" for another volume's record)."""
+    def _read_headers(
+        self, records: list[tuple[Message, bytes]]
+    ) -> tuple[dict[bytes, Header | str], set[int]]:
+        """By uid: the header, or a sentence about why there is none ("" for another volume's record). And
+        the messages that could not be read."""
         headers: dict[bytes, Header | str] = {}
+        damaged: set[int] = set()
         headers |= {uid: self._headers[uid] for _, uid in records if uid in self._headers}
         unknown = [record for record in records if record[1] not in headers]
-        for count, ((_, uid), read) in enumerate(zip(unknown, self._read_all(unknown), strict=True), 1):
+        for count, ((message, uid), read) in enumerate(zip(unknown, self._read_all(unknown), strict=True), 1):
             self._progress(count, len(unknown))
             if isinstance(read, str):
                 headers.setdefault(uid, read)
+                damaged.add(message.id)
                 continue
             headers[uid] = self._headers[uid] = read[0]
             if len(read[1]) <= _KEPT_BYTES:
                 self._bodies[uid] = read[1]
-        return headers
+        return headers, damaged
 
     def _read_all(self, records: list[tuple[Message, bytes]]) -> Iterator[tuple[Header, bytes] | str]:
         if len(records) < 2:
@@ -159,3 +173,8 @@ def describe_holder(state: FoldState) -> str:
         f"the volume is written by {state.holder} since {when(state.since)} "
         f"(last record {when(state.head_message)})"
     )
+
+
+def _best(copies: list[Message], damaged: set[int]) -> Message:
+    """Of the messages with one record: one that could be read, with the data beside it, the oldest such."""
+    return max(copies, key=lambda copy: (copy.id not in damaged, len(layout.held(copy)), -copy.id))

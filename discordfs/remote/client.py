@@ -20,6 +20,7 @@ import random
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -77,6 +78,7 @@ class DiscordRemote:
         message_content: bool = False,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = time.time_ns,
+        elapsed_ns: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         limiter: Limiter | None = None,
@@ -85,7 +87,7 @@ class DiscordRemote:
         self._sleep = sleep
         self._message_content = message_content
         self._counter = TrafficCounter()
-        self._server_time = ServerTime(clock)
+        self._server_time = ServerTime(clock, elapsed_ns)
         limiter = limiter or Limiter(api, token, shared_directory, clock=clock, sleep=sleep, rng=rng)
         self._http = Http(
             api, token, limiter, self._counter, self._server_time, timeouts=timeouts, clock=clock

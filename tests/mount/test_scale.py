@@ -59,4 +59,4 @@ def test_many_files_come_back_on_an_empty_machine(
     assert requests(stats) <= 60
     real_drive.mount("--read-only")
     # both were planted, not copied: the times of folders and of links are not the same
-    assert run("rsync", "-aHAXnOJ", "--delete", "-i", f"{source}/", f"{real_drive.mountpoint}/") == ""
+    assert run("rsync", "-aHAXnOJ", "--delete", "-i", f"{source}/", f"{real_drive.mountpoint}/", timeout=900) == ""

@@ -111,7 +111,7 @@ def signed(end: float, life: float = 86_400) -> list[dict[str, object]]:
 def test_a_url_is_renewed_before_its_end_by_discords_clock() -> None:
     """A laptop whose clock is an hour off reads all the same."""
     time = VirtualTime(1_800_000_000.0)
-    server = ServerTime(time.ns)
+    server = ServerTime(time.ns, time.ns)
     cache = UrlCache(server)
     cache.feed(signed(time.now + 86_400))
     assert cache.get(5) is not None
@@ -123,14 +123,14 @@ def test_a_url_is_renewed_before_its_end_by_discords_clock() -> None:
 
 
 def test_a_url_that_tells_no_end_is_asked_for_anew() -> None:
-    cache = UrlCache(ServerTime(VirtualTime().ns))
+    cache = UrlCache(ServerTime(VirtualTime().ns, VirtualTime().ns))
     cache.feed([{"attachments": [{"id": "5", "url": "https://cdn/attachments/1/5/a.bin?ex=zz"}]}])
     assert cache.get(5) is None
 
 
 def test_a_newer_url_survives_the_refusal_of_an_older_one() -> None:
     time = VirtualTime()
-    cache = UrlCache(ServerTime(time.ns))
+    cache = UrlCache(ServerTime(time.ns, time.ns))
     cache.feed(signed(time.now + 10_000))
     old = cache.get(5)
     cache.feed(signed(time.now + 80_000))
@@ -142,7 +142,7 @@ def test_a_newer_url_survives_the_refusal_of_an_older_one() -> None:
 @pytest.mark.parametrize("date", ["", "tomorrow", "Fri, 99 Jan 2027 99:00:10 GMT"])
 def test_a_date_that_cannot_be_read_changes_nothing(date: str) -> None:
     time = VirtualTime()
-    server = ServerTime(time.ns)
+    server = ServerTime(time.ns, time.ns)
     server.learn({"Date": date})
     assert server.now_ns() == time.ns()
 

@@ -24,7 +24,7 @@ class CountingChannel:
         self.time = time
         self.messages = {number * 10: self._message(number * 10) for number in range(1, count + 1)}
         self.unlisted: set[int] = set()
-        self.cache = UrlCache(ServerTime(time.ns))
+        self.cache = UrlCache(ServerTime(time.ns, time.ns))
         self.finder = UrlFinder(self.cache, self.page, self.fetch, lambda: OWN, time.sleep)
         self.pages = 0
         self.fetches = 0
