@@ -16,7 +16,6 @@ None of them is held while waiting for Discord or for room in staging.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import stat
 import threading
@@ -24,9 +23,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from discordfs.chunkstore import ChunkStore
+from discordfs.contents import Contents
 from discordfs.errors import (
     BadHandle,
-    Damaged,
     DirectoryNotEmpty,
     DiscordfsError,
     EntryExists,
@@ -38,7 +37,6 @@ from discordfs.errors import (
     NotADirectory,
     NotPermitted,
     ReadOnly,
-    RemoteGone,
     TooManyLinks,
 )
 from discordfs.index import Index
@@ -50,8 +48,6 @@ from discordfs.model import (
     Caller,
     Clock,
     DirEntry,
-    Extent,
-    Home,
     Opened,
     StatFs,
 )
@@ -59,19 +55,16 @@ from discordfs.node import Node
 from discordfs.nodes import NodeTable
 from discordfs.readahead import Readahead
 from discordfs.relocation import Relocator
-from discordfs.staging import Moved, Staging
+from discordfs.staging import Staging
 from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
 from discordfs.xattrs import ExtendedAttributes
-
-log = logging.getLogger(__name__)
 
 FREE_WHILE_WORKING = 2**50
 """What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
 
 _LINK_MAX = 65_000
 _TARGET_MAX = 4095
-_TRIES = 8
 
 
 @dataclass(slots=True)
@@ -106,9 +99,10 @@ class Drive:
         self._uploader = uploader
         self._clock = clock
         self._cancelled = cancelled
-        self._refresh = refresh
         self._tree = threading.Lock()
         self._nodes = NodeTable(index, staging, uploader.committed)
+        self._follows = refresh is not None
+        self._contents = Contents(index, staging, chunks, self._nodes, cancelled, refresh)
         self._xattrs = ExtendedAttributes(index, self._nodes, clock)
         self._relocator = Relocator(index, staging, chunks, self._nodes)
         self._handles: dict[int, _Handle] = {}
@@ -382,7 +376,7 @@ class Drive:
         name (since this mount began) can trust them, and none that another machine writes."""
         if attr.nlink > 1:
             self._linked.add(attr.ino)
-        return attr.ino not in self._linked and self._refresh is None
+        return attr.ino not in self._linked and not self._follows
 
     def _add_handle(self, node: Node, flags: int) -> int:
         number = next(self._numbers)
@@ -466,67 +460,9 @@ class Drive:
         held = self._handle(handle)
         if not held.may_read:
             raise BadHandle("the file is not open for reading")
-        for _ in range(_TRIES):
-            with held.node.lock:
-                extents = held.node.extents()
-                end = min(offset + size, held.node.size)
-                found = extents.find(offset, end) if offset < end else []
-            try:
-                data = self._assemble(found, offset, max(offset, end))
-            except Moved:
-                self._nodes.reload([held.node.ino])
-                continue
-            except (RemoteGone, Damaged):
-                if not self._has_moved(held.node, found, offset, end):
-                    raise
-                continue
-            self._read_ahead(held, offset, end)
-            return data
-        raise Damaged(f"inode {held.node.ino}: its staged bytes are gone, and no chunk has them")
-
-    def _has_moved(self, node: Node, found: list[Extent], start: int, end: int) -> bool:
-        """Whether bytes whose chunk is gone lie elsewhere by now: looked up anew."""
-        if self._refresh is not None:
-            self._refresh()
-        self._nodes.reload([node.ino])
-        with node.lock:
-            return node.extents().find(start, end) != found
-
-    def _assemble(self, found: list[Extent], start: int, end: int) -> bytes | memoryview:
-        """The bytes of [start, end): what the extents that overlap it hold, and zeros between them."""
-        if len(found) == 1 and found[0].offset <= start and end <= found[0].end:
-            return self._fetch(found[0], start, end)
-        data = bytearray(end - start)
-        for extent in found:
-            first, last = max(start, extent.offset), min(end, extent.end)
-            data[first - start : last - start] = self._fetch(extent, first, last)
-        return bytes(data)
-
-    def _fetch(self, extent: Extent, start: int, end: int) -> bytes | memoryview:
-        """The file's bytes [start, end), all within the extent."""
-        skip = start - extent.offset
-        if extent.home is not Home.REMOTE:
-            return self._staging.read(extent.segment, extent.segment_position + skip, end - start)
-        chunk = self._index.ledger.chunk(extent.chunk)
-        return self._chunks.read(chunk, extent.chunk_position + skip, end - start, self._cancelled)
-
-    def _read_ahead(self, held: _Handle, start: int, end: int) -> None:
-        wanted = held.readahead.next_range(start, end)
-        if wanted is None:
-            return
-        with held.node.lock:
-            parts = held.node.extents().slice(*wanted)
-        for part in parts:
-            if part.home is Home.REMOTE:
-                self._prefetch(part)
-
-    def _prefetch(self, part: Extent) -> None:
-        try:
-            chunk = self._index.ledger.chunk(part.chunk)
-        except Damaged as error:  # looked up in the meantime: whoever reads it looks again
-            log.debug("nothing is read ahead: %s", error)
-            return
-        self._chunks.prefetch(chunk, part.chunk_position, part.length)
+        data = self._contents.read(held.node, size, offset)
+        self._contents.read_ahead(held.node, held.readahead, offset, offset + len(data))
+        return data
 
     def close(self) -> None:
         """The mount ends: whatever is still open is committed as if it had been closed."""

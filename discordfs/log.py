@@ -138,7 +138,9 @@ class Log:
             message = look.messages[entry.uid]
             rider = self._book.chunk_with(intent.id)
             if rider is not None:
-                self._ledger.landed(rider, self._landing(message, riding if riding and riding.id == rider else None))
+                self._ledger.landed(
+                    rider, self._landing(message, riding if riding and riding.id == rider else None)
+                )
             parts = [part.message for part in entry.header.parts]
             state = look.fold.state() if entry is look.settled[-1] else None
             changed, freed = self._book.accepted(intent, message.id, parts, state)

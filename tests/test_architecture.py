@@ -58,6 +58,7 @@ ORDER = (
     "readahead",
     "node",
     "nodes",
+    "contents",
     "xattrs",
     "relocation",
     "fs",
