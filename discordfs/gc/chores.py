@@ -138,7 +138,7 @@ class Chores:
         tell({"doing": "looking for messages that nothing refers to"})
         found = self.sweep(0, cancelled)
         moved = self._move_all(cancelled, tell)
-        tell({"doing": "waiting for the record"})
+        tell({"doing": "waiting for Discord"})
         self.flush(cancelled)
         after = self._collect(cancelled, tell)
         if cancelled():
@@ -169,6 +169,7 @@ class Chores:
             batch = self.compactor.move(stretches, self.compactor.room(), cancelled)
             moved.add(batch)
             if batch.bytes:
+                tell({"doing": "waiting for Discord", "moved_bytes": moved.bytes})
                 self.flush(cancelled)
         return moved
 

@@ -39,6 +39,7 @@ COLLECT_EVERY_S = 300.0
 MOVED_AN_HOUR = 256 * 1024**2
 """Bytes that an idle mount moves in an hour at most: half a megabit a second, some ten messages."""
 
+_FIRST_COLLECTION_S = 60.0  # the start has other things to do
 _BACKOFF_S = (60.0, 6 * 3600.0)
 _POLL_S = 0.25
 
@@ -105,7 +106,7 @@ class Housekeeper:
         self._requests: deque[_Request] = deque()
         self._is_stopping = False
         self._idle_from = monotonic() + habits.quiet_s
-        self._collect_at = self._again_at = monotonic()
+        self._collect_at, self._again_at = monotonic() + _FIRST_COLLECTION_S, monotonic()
         self._backoff = 0.0
         self._condemned_at = self._compacted_at = (-1, -1)
         self._has_crashed = index.upkeep.mark("running") == 1
