@@ -44,6 +44,9 @@ class Premises:
     log_channel: int
     channels: tuple[int, ...]
 
+    def all_channels(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys((self.log_channel, *self.channels)))
+
 
 @dataclass(slots=True)
 class _Findings:
@@ -153,7 +156,9 @@ class Checker:
 
     def _check_messages(self) -> Iterator[Finding]:
         with self._view() as local:
-            yield from messages.check_messages(local, self._chunks, self._premises.channels, self._is_current)
+            yield from messages.check_messages(
+                local, self._chunks, self._premises.all_channels(), self._is_current
+            )
 
     def _is_current(self, chunk: Stored) -> bool:
         if not self._is_live:

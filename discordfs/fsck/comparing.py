@@ -23,6 +23,7 @@ from typing import Any
 from discordfs.fsck import lost
 from discordfs.fsck.findings import Finding, Mend
 from discordfs.fsck.local import Local
+from discordfs.ledger import END
 from discordfs.schema import CUT
 
 _ATTRIBUTES = ("mode", "nlink", "uid", "gid", "rdev", "size", "atime_ns", "mtime_ns", "ctime_ns", "target")
@@ -36,6 +37,8 @@ UNION SELECT ino FROM log.inodes WHERE ino NOT IN (SELECT ino FROM main.inodes W
 UNION SELECT ino FROM (SELECT * FROM main.xattrs EXCEPT SELECT * FROM log.xattrs)
 UNION SELECT ino FROM (SELECT * FROM log.xattrs EXCEPT SELECT * FROM main.xattrs)
 EXCEPT SELECT ino FROM main.changed_inodes
+UNION SELECT ino FROM log.inodes WHERE ino NOT IN (SELECT ino FROM main.inodes)
+AND (ino IN (SELECT ino FROM main.dentries) OR ino IN (SELECT ino FROM main.extents))
 """
 _NAMES = """
 SELECT parent, name FROM (SELECT * FROM main.dentries EXCEPT SELECT * FROM log.dentries)
@@ -118,9 +121,10 @@ def _inode(local: Local, ino: int) -> Finding:
 
 
 def _restore_inode(connection: sqlite3.Connection, ino: int, said: _Inode) -> None:
-    if connection.execute("SELECT 1 FROM changed_inodes WHERE ino = ?", (ino,)).fetchone():
-        return  # it has been changed since it was looked at
     mine = connection.execute("SELECT ctime_ns FROM inodes WHERE ino = ? AND nlink > 0", (ino,)).fetchone()
+    is_noted = connection.execute("SELECT 1 FROM changed_inodes WHERE ino = ?", (ino,)).fetchone() is not None
+    if is_noted and (mine is not None or not _is_referred_to(connection, ino)):
+        return  # it has been changed since it was looked at
     if mine is not None and mine[0] > said.row[10]:
         _note_inode(connection, ino)
         return
@@ -128,6 +132,29 @@ def _restore_inode(connection: sqlite3.Connection, ino: int, said: _Inode) -> No
     connection.execute(f"INSERT OR REPLACE INTO inodes VALUES ({marks})", said.row)
     connection.execute("DELETE FROM xattrs WHERE ino = ?", (ino,))
     connection.executemany("INSERT INTO xattrs VALUES (?, ?, ?)", ((ino, *pair) for pair in said.xattrs))
+    _take_newer_contents(connection, ino)
+
+
+def _is_referred_to(connection: sqlite3.Connection, ino: int) -> bool:
+    return any(
+        connection.execute(f"SELECT 1 FROM {table} WHERE ino = ? LIMIT 1", (ino,)).fetchone()
+        for table in ("dentries", "extents")
+    )
+
+
+def _take_newer_contents(connection: sqlite3.Connection, ino: int) -> None:
+    """Bytes that were written since the record are counted as they are; cut off was what lies behind them if
+    anything was."""
+    (finish,) = connection.execute("SELECT MAX(finish) FROM changed_ranges WHERE ino = ?", (ino,)).fetchone()
+    if finish is None:
+        return
+    held, end = connection.execute(
+        "SELECT COALESCE(SUM(length), 0), COALESCE(MAX(offset + length), 0) FROM extents WHERE ino = ?",
+        (ino,),
+    ).fetchone()
+    connection.execute("UPDATE inodes SET allocated = ? WHERE ino = ?", (held, ino))
+    if finish == END:
+        connection.execute("UPDATE inodes SET size = ? WHERE ino = ?", (end, ino))
 
 
 def _note_inode(connection: sqlite3.Connection, ino: int) -> None:

@@ -44,7 +44,10 @@ class Retell:
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """The index is made anew, from what can be read of it and from the log."""
+    """The index is made anew, from what can be read of it and from the log; or (`from_chunks`) from what the
+    chunks say of themselves, as nothing else tells of them."""
+
+    from_chunks: bool = False
 
 
 Repair = Mend | Heal | Retell | Rebuild

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from discordfs.fold import FoldState
 from discordfs.follower import Follower
 from discordfs.fsck.bytesmap import forget_record
 from discordfs.fsck.findings import Finding, Mend, Retell, Severity
-from discordfs.fsck.local import Local
+from discordfs.fsck.local import Local, open_view
 from discordfs.index import Index
 from discordfs.logbook import save_state, state_in
 from discordfs.logreading import LogReader, Look, when
@@ -43,6 +43,11 @@ class LogCopy:
     def state(self) -> FoldState:
         """How far it goes: as if nothing had been read where there is a problem."""
         return FoldState() if self.problem else self._index.logbook.state()
+
+    def keep(self, place: Path) -> None:
+        """The copy as a file of its own at `place`."""
+        with closing(open_view(self.file)) as view, closing(sqlite3.connect(place)) as copy:
+            view.backup(copy)
 
     def goes_as_far_as(self, known: FoldState) -> bool:
         """Whether an index whose chain ends there can be held against it: else it knows too little."""

@@ -11,15 +11,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from discordfs.disk import sync_directory
+from discordfs.fold import FoldState
 from discordfs.fsck import indexcheck
 from discordfs.fsck.checking import Checker
 from discordfs.fsck.findings import Finding, Mend
 from discordfs.fsck.local import Local, open_view
 from discordfs.fsck.tables import check_rows, sound
+from discordfs.logbook import save_state, state_in
+from discordfs.model import Clock
 
 Change = Callable[[sqlite3.Connection], list[Finding]]
 Apply = Callable[[Change], list[Finding]]
@@ -29,8 +33,14 @@ _LOG_ROW = (partial(check_rows, tables=("log",)),)
 _NOTED = ("changed_inodes", "changed_names", "changed_ranges")
 
 
-def keep_copy(index: Path, place: Path) -> Path:
-    """The index as it is, at `place`, on disk when this returns. Raises OSError, sqlite3.Error."""
+def stamp(clock: Clock) -> str:
+    """A time as part of a file's name."""
+    return datetime.fromtimestamp(clock() / 1e9, UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def keep_copy(index: Path, clock: Clock) -> Path:
+    """The index as it is, beside it, on disk when this returns. Raises OSError, sqlite3.Error."""
+    place = index.with_name(f"{index.name}.before-fsck-{stamp(clock)}")
     place.unlink(missing_ok=True)
     with closing(open_view(index)) as view, closing(sqlite3.connect(place)) as copy:
         view.backup(copy)
@@ -39,12 +49,18 @@ def keep_copy(index: Path, place: Path) -> Path:
 
 
 def mend_tables(
-    checker: Checker, apply: Apply, local: Callable[[sqlite3.Connection], Local]
+    checker: Checker,
+    apply: Apply,
+    local: Callable[[sqlite3.Connection], Local],
+    is_adopted: bool = False,
 ) -> list[Finding]:
-    """What was mended. Raises Discord's answers before anything has changed."""
+    """What was mended. `is_adopted`: an index that has forgotten where its log ends takes the log's word, as
+    another writer than before. Raises Discord's answers before anything has changed."""
     with checker.log_copy() as copy:
         mended = apply(lambda connection: indexcheck.mend(local(connection), (_LOG_ROW,)))
         mended += apply(partial(_apply, checker.wrong_state(copy)))
+        if is_adopted and not copy.problem:
+            apply(partial(_adopt, copy.state()))
         is_known = checker.can_compare(copy)
         mended += apply(partial(_mend_rows, local=local, is_noted=not is_known))
         mended += apply(partial(_apply, checker.differences(copy)))
@@ -68,6 +84,12 @@ def _mend_rows(
             connection.execute(f"INSERT INTO main.{table} SELECT * FROM kept_{table}")
             connection.execute(f"DROP TABLE kept_{table}")
     return mended
+
+
+def _adopt(state: FoldState, connection: sqlite3.Connection) -> list[Finding]:
+    if not state_in(connection).epoch:
+        save_state(connection, state)
+    return []
 
 
 def _apply(findings: Iterable[Finding], connection: sqlite3.Connection) -> list[Finding]:

@@ -10,6 +10,7 @@ Discord.
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -21,12 +22,14 @@ from discordfs.chunks.layout import Held
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import ConfigError, Damaged, Forbidden, MissingError, RemoteGone
 from discordfs.fsck import lost
-from discordfs.fsck.findings import Finding, Heal, Mend, Severity
+from discordfs.fsck.findings import Finding, Heal, Mend, Rebuild, Severity
 from discordfs.fsck.local import Local
 from discordfs.model import AttachmentRef, ChunkRef
 from discordfs.remote.base import Message
 
 Ranges = Sequence[tuple[int, int]]
+
+_VOLUME = re.compile("of volume ([0-9a-f]{32})")  # in the text beside a chunk: a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def check_messages(
     for each in missing:
         if is_current(each):
             yield _missing(local, chunks, each, seen)
+    yield from _forgotten(local, chunks, seen)
     yield from _notes(local, stored, seen)
 
 
@@ -153,6 +157,19 @@ def _located(chunks: ChunkStore, message: Message, uid: bytes) -> ChunkRef | Non
         return chunks.locate(message, uid)
     except (MissingError, Damaged, ConfigError, RemoteGone):
         return None
+
+
+def _forgotten(local: Local, chunks: ChunkStore, seen: Seen) -> Iterator[Finding]:
+    """Chunks of this volume though the index is a new one, and no record tells of anything."""
+    if local.rows("SELECT 1 FROM log WHERE epoch > 0 UNION SELECT 1 FROM inodes WHERE ino > 1"):
+        return
+    groups: dict[str, tuple[Message, bytes]] = {}
+    for uid, copies in seen.copies.items():
+        hint = _VOLUME.search(copies[0].content)
+        groups.setdefault(hint[1] if hint else "", (copies[0], uid))
+    if any(_located(chunks, message, uid) is not None for message, uid in groups.values()):
+        text = f"the index is empty, and the channels hold chunks of this volume (up to {len(seen.copies)})"
+        yield Finding("forgotten", text, repair=Rebuild(from_chunks=True))
 
 
 def _notes(local: Local, stored: Iterable[Stored], seen: Seen) -> Iterator[Finding]:

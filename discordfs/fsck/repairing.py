@@ -12,8 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
 from discordfs.chunkstore import ChunkStore
@@ -86,10 +84,7 @@ class Repairer:
     # --- step by step -----------------------------------------------------------------------------
 
     def _keep_copy(self) -> None:
-        stamp = datetime.fromtimestamp(self._parts.clock() / 1e9, UTC).strftime("%Y%m%dT%H%M%S")
-        index = self._premises.index
-        place = keep_copy(index, index.with_name(f"{index.name}.before-fsck-{stamp}"))
-        self._told(f"the index as it was lies in {place}")
+        self._told(f"the index as it was lies in {keep_copy(self._premises.index, self._parts.clock)}")
 
     def _mend(self, before: Report) -> list[Finding]:
         mended: list[Finding] = []
@@ -199,11 +194,3 @@ def _applied(findings: Iterable[Finding], connection: sqlite3.Connection) -> lis
             finding.repair.apply(connection)
             applied.append(finding)
     return applied
-
-
-def aside(state: Path, clock: Clock) -> Path:
-    """A new directory in the state directory for what is damaged, and kept all the same."""
-    stamp = datetime.fromtimestamp(clock() / 1e9, UTC).strftime("%Y%m%dT%H%M%S")
-    place = state / f"damaged-{stamp}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    return place

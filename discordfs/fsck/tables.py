@@ -166,9 +166,11 @@ def check_rows(local: Local, tables: Iterable[str] = SOUND) -> Iterator[Finding]
         yield Finding("row", "the index has lost what it knows of the log", repair=Mend(_remake_log))
 
 
-def sound(table: str) -> str:
-    """What a sound row of this table fulfils, as SQL."""
-    return f"COALESCE({' AND '.join(f'({condition})' for condition in SOUND[table])}, 0)"
+def sound(table: str, without: str = "") -> str:
+    """What a sound row of this table fulfils, as SQL; but for what is asked of one column."""
+    skipped = f"typeof({without})"
+    conditions = (f"({it})" for it in SOUND[table] if not it.startswith(skipped))
+    return f"COALESCE({' AND '.join(conditions)}, 0)"
 
 
 def _key(connection: sqlite3.Connection, table: str) -> list[str]:
@@ -212,6 +214,13 @@ def _mend_inode(connection: sqlite3.Connection, table: str, key: dict[str, int])
 
 
 def _mend_extent(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
+    home = "CASE WHEN segment = 0 THEN 2 WHEN chunk = 0 THEN 0 ELSE 1 END"
+    if connection.execute(
+        f"UPDATE extents SET home = {home} WHERE {_where(key)} AND {sound('extents', without='home')} "
+        "AND (segment > 0 OR chunk > 0)",
+        tuple(key.values()),
+    ).rowcount:
+        return
     row = connection.execute(
         f"SELECT ino, offset, length FROM extents WHERE {_where(key)}", tuple(key.values())
     ).fetchone()

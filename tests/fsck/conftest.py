@@ -22,6 +22,16 @@ from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
 class Patient(House):
     """A house with a doctor."""
 
+    is_open = False
+
+    def open(self) -> None:
+        super().open()
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+        super().close()
+
     def premises(self) -> Premises:
         return Premises(
             index=self.root / "index.sqlite",
@@ -122,7 +132,8 @@ def make_patient(tmp_path: Path) -> Iterator[Callable[..., Patient]]:
 
     yield make
     for patient in made:
-        patient.close()
+        if patient.is_open:
+            patient.close()
         patient.loop.stop()
 
 
