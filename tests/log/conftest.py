@@ -13,7 +13,7 @@ import pytest
 from discordfs.remote.memory import MemoryStore
 from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House, house, make_house
 from tests.log.picture import Picture, differences, picture
-from tests.log.recovering import RecordingStore, recovered
+from tests.log.recovering import FastClock, RecordingStore, recovered
 
 __all__ = ["house", "make_house"]  # fixtures of tests/fs
 
@@ -24,6 +24,11 @@ Recover = Callable[[House, MemoryStore], Picture]
 def recording(make_house: Callable[..., House]) -> House:
     """A drive whose Discord remembers the order of its messages."""
     return make_house(store=RecordingStore((LOG_CHANNEL, *CHANNELS)))
+
+
+@pytest.fixture
+def clock() -> FastClock:
+    return FastClock()
 
 
 @pytest.fixture

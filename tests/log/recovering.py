@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from discordfs.cache import BlockCache
@@ -27,6 +27,19 @@ from tests.fs.conftest import CALLER, LOG_CHANNEL, VOLUME, House
 from tests.log.picture import Picture, picture
 
 Keep = Callable[[Message], bool]
+
+
+@dataclass
+class FastClock:
+    """Discord's time and ours: `speed` seconds in each, and whatever is added."""
+
+    speed: float = 50.0
+    begin_ns: int = field(default_factory=time.time_ns)
+    begin_s: float = field(default_factory=time.monotonic)
+    added_s: float = 0.0
+
+    def __call__(self) -> int:
+        return self.begin_ns + int(((time.monotonic() - self.begin_s) * self.speed + self.added_s) * 1e9)
 
 
 class RecordingStore(MemoryStore):

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -20,26 +18,13 @@ from discordfs.remote.memory import NONCE_SECONDS
 from discordfs.uploader import Triggers
 from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
 from tests.log.conftest import Recover, assert_same, seen
-from tests.log.recovering import RecordingStore
+from tests.log.recovering import FastClock, RecordingStore
 from tests.log.user import User
 
 MIB = 1024**2
 DATA, RECORD, RIDER = "chunk", "record", "record with rider"
 WINDOWS = (NONCE_SECONDS, 0.0)
 """Seconds in which Discord knows a nonce again: as it is, and as if it never did."""
-
-
-@dataclass
-class FastClock:
-    """Discord's time and ours: `speed` seconds in each, and whatever is added."""
-
-    speed: float = 50.0
-    begin_ns: int = field(default_factory=time.time_ns)
-    begin_s: float = field(default_factory=time.monotonic)
-    added_s: float = 0.0
-
-    def __call__(self) -> int:
-        return self.begin_ns + int(((time.monotonic() - self.begin_s) * self.speed + self.added_s) * 1e9)
 
 
 class ForgetfulStore(RecordingStore):
@@ -91,11 +76,6 @@ class LaggingStore(RecordingStore):
         found = await super().list(channel, before=before, after=after, limit=limit)
         now = self._clock()
         return [message for message in found if self._shows_ns[message.id] <= now]
-
-
-@pytest.fixture
-def clock() -> FastClock:
-    return FastClock()
 
 
 @pytest.fixture

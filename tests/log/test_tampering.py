@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from discordfs.errors import ConfigError, DiscordfsError
+from discordfs.fold import CLAIM_LIFETIME_S, LISTING_LAG_S
 from discordfs.keys import VolumeKeys
 from discordfs.remote.base import Attachment, Message
 from discordfs.remote.memory import MemoryStore
 from tests.fs.conftest import CALLER, CHANNELS, LOG_CHANNEL, House
 from tests.log.conftest import Recover, assert_same, seen
 from tests.log.picture import UNREADABLE, Picture
-from tests.log.recovering import RecordingStore, copied, recovered
+from tests.log.recovering import FastClock, RecordingStore, copied, recovered
 
 KIB, MIB = 1024, 1024**2
 STRANGER = 99
+TOO_OLD_FOR_A_CLAIM_S = CLAIM_LIFETIME_S + 3 * LISTING_LAG_S
 pytestmark = pytest.mark.expects_log("came damaged: once more")
 
 
@@ -241,10 +243,15 @@ def test_a_damaged_copy_of_a_record_does_not_hide_the_good_one(
         assert_same(pictures[-1], recover(house, store))
 
 
+@pytest.mark.expects_log("may be another machine's claim")
 def test_nonsense_under_the_names_of_records_is_passed_over(
-    diary: tuple[House, list[Picture]], recover: Recover
+    make_house: Callable[..., House], clock: FastClock, recover: Recover
 ) -> None:
-    house, pictures = diary
+    """Once it is too old to be a claim that cannot be read just now: until then the writer believes nothing,
+    and says so."""
+    store = RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock)
+    house = make_house(store=store, clock=clock)
+    before = seen(house)
     names = (
         "r-" + "0" * 32 + "-1-of-1.bin",
         "s-" + "1" * 32 + "-1-of-2.bin",
@@ -256,8 +263,11 @@ def test_nonsense_under_the_names_of_records_is_passed_over(
     for size in (0, 1, 63, 64, 65, 10_000):
         for name in names:
             post_file(house.store, name, os.urandom(size))
-    assert_same(pictures[-1], recover(house, house.store))
+    assert_same(before, recover(house, house.store))
     house.put(b"/after", b"x")
+    assert not house.uploader.barrier(1.0, lambda status: None)
+    assert "claim" in house.uploader.errors[-1]
+    clock.added_s += TOO_OLD_FOR_A_CLAIM_S
     house.barrier()
     assert_same(seen(house), recover(house, house.store))
 
@@ -292,12 +302,13 @@ def test_two_volumes_share_channels_and_nothing_else(
         assert_same(seen(house), recover(house, store))
 
 
+@pytest.mark.expects_log("may be another machine's claim")
 def test_a_volume_with_our_name_and_another_key_is_not_believed(
-    make_house: Callable[..., House], recover: Recover
+    make_house: Callable[..., House], clock: FastClock, recover: Recover
 ) -> None:
     """What a stranger can make who has read our messages: the id stands in them in the plain."""
-    store = RecordingStore((LOG_CHANNEL, *CHANNELS))
-    ours = make_house(store=store)
+    store = RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock)
+    ours = make_house(store=store, clock=clock)
     ours.put(b"/a", b"ours" * 500)
     ours.barrier()
     theirs = RecordingStore((LOG_CHANNEL, *CHANNELS))
@@ -308,6 +319,8 @@ def test_a_volume_with_our_name_and_another_key_is_not_believed(
         for attachment in message.attachments:
             post_file(store, attachment.name, theirs._bytes[attachment.id])
     ours.put(b"/b", b"more" * 500)
+    assert not ours.uploader.barrier(1.0, lambda status: None)
+    clock.added_s += TOO_OLD_FOR_A_CLAIM_S
     ours.barrier()
     assert not ours.uploader.lost
     assert_same(seen(ours), recover(ours, store))
