@@ -410,7 +410,7 @@ def _begin_reading(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
         drive = parts.drive(Drive)
         undo.callback(drive.close)
         return drive
-    follower = Follower(parts.index, parts.reader, lambda inodes: drive.reload(inodes))
+    follower = Follower(parts.index, parts.reader)
 
     def look(message: int) -> None:
         if message > parts.index.logbook.state().head_message:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import Damaged, RemoteGone
-from discordfs.index import Index
 from discordfs.model import Extent, Home
 from discordfs.node import Node
 from discordfs.nodes import NodeTable
@@ -30,14 +29,13 @@ class Contents:
 
     def __init__(
         self,
-        index: Index,
         staging: Staging,
         chunks: ChunkStore,
         nodes: NodeTable,
         cancelled: Callable[[], bool],
         refresh: Callable[[], None] | None,
     ) -> None:
-        self._index, self._staging, self._chunks, self._nodes = index, staging, chunks, nodes
+        self._staging, self._chunks, self._nodes = staging, chunks, nodes
         self._cancelled, self._refresh = cancelled, refresh
 
     def read(self, node: Node, size: int, offset: int) -> bytes | memoryview:
@@ -48,7 +46,7 @@ class Contents:
                 end = min(offset + size, node.size)
                 found = extents.find(offset, end) if offset < end else []
             try:
-                return self._assemble(found, offset, max(offset, end))
+                return self._assemble(node, found, offset, max(offset, end))
             except Moved:
                 self._nodes.reload([node.ino])
             except (RemoteGone, Damaged):
@@ -64,22 +62,22 @@ class Contents:
         with node.lock:
             return node.extents().find(start, end) != found
 
-    def _assemble(self, found: list[Extent], start: int, end: int) -> bytes | memoryview:
+    def _assemble(self, node: Node, found: list[Extent], start: int, end: int) -> bytes | memoryview:
         """The bytes of [start, end): what the extents that overlap it hold, and zeros between them."""
         if len(found) == 1 and found[0].offset <= start and end <= found[0].end:
-            return self._fetch(found[0], start, end)
+            return self._fetch(node, found[0], start, end)
         data = bytearray(end - start)
         for extent in found:
             first, last = max(start, extent.offset), min(end, extent.end)
-            data[first - start : last - start] = self._fetch(extent, first, last)
+            data[first - start : last - start] = self._fetch(node, extent, first, last)
         return bytes(data)
 
-    def _fetch(self, extent: Extent, start: int, end: int) -> bytes | memoryview:
+    def _fetch(self, node: Node, extent: Extent, start: int, end: int) -> bytes | memoryview:
         """The file's bytes [start, end), all within the extent."""
         skip = start - extent.offset
         if extent.home is not Home.REMOTE:
             return self._staging.read(extent.segment, extent.segment_position + skip, end - start)
-        chunk = self._index.ledger.chunk(extent.chunk)
+        chunk = node.chunk(extent.chunk)
         return self._chunks.read(chunk, extent.chunk_position + skip, end - start, self._cancelled)
 
     def read_ahead(self, node: Node, readahead: Readahead, start: int, end: int) -> None:
@@ -91,11 +89,11 @@ class Contents:
             parts = node.extents().slice(*wanted)
         for part in parts:
             if part.home is Home.REMOTE:
-                self._prefetch(part)
+                self._prefetch(node, part)
 
-    def _prefetch(self, part: Extent) -> None:
+    def _prefetch(self, node: Node, part: Extent) -> None:
         try:
-            chunk = self._index.ledger.chunk(part.chunk)
+            chunk = node.chunk(part.chunk)
         except Damaged as error:  # looked up in the meantime: whoever reads it looks again
             log.debug("nothing is read ahead: %s", error)
             return

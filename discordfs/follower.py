@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,13 +56,10 @@ class Step:
 
 
 class Follower:
-    """Keeps `index` as the log has it. `changed` hears which inodes a record touched, after its transaction.
-    `volume` is what the last snapshot said of the volume."""
+    """Keeps `index` as the log has it. `volume` is what the last snapshot said of the volume."""
 
-    def __init__(
-        self, index: Index, reader: LogReader, changed: Callable[[set[int]], None] = lambda inodes: None
-    ) -> None:
-        self._index, self._reader, self._changed = index, reader, changed
+    def __init__(self, index: Index, reader: LogReader) -> None:
+        self._index, self._reader = index, reader
         self.volume: VolumeEntry | None = None
 
     def follow(self) -> Look:
@@ -161,8 +158,6 @@ class Follower:
         return list(self._reader.runs(step.entry, step.message))
 
     def _replay(self, step: Step, runs: list[bytes]) -> None:
-        touched: set[int] = set()
-
         def change(connection: sqlite3.Connection) -> None:
             riders: dict[bytes, ChunkRef] = {}
             replay = Replay(connection, step.entry.header.seq, step.message.id, riders)
@@ -170,13 +165,11 @@ class Follower:
                 replay.clear()
             replay.apply(_located(unpack_entries(runs), step.message, riders))
             drop_dead_chunks(connection)
-            touched.update(replay.touched)
             self.volume = replay.volume or self.volume
             self._note(connection, step)
             self._index.logbook.save(connection, step.state)
 
         self._index.replay(change)
-        self._changed(touched)
 
     def _note_only(self, steps: Iterable[Step]) -> None:
         """Their messages are known as the log's; what they say is not replayed."""

@@ -19,8 +19,9 @@ import itertools
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.contents import Contents
@@ -29,6 +30,7 @@ from discordfs.errors import (
     DirectoryNotEmpty,
     DiscordfsError,
     EntryExists,
+    FilesystemError,
     FileTooBig,
     InvalidArgument,
     IsADirectory,
@@ -59,6 +61,8 @@ from discordfs.staging import Staging
 from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
 from discordfs.xattrs import ExtendedAttributes
+
+T = TypeVar("T")
 
 FREE_WHILE_WORKING = 2**50
 """What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
@@ -100,9 +104,9 @@ class Drive:
         self._clock = clock
         self._cancelled = cancelled
         self._tree = threading.Lock()
-        self._nodes = NodeTable(index, staging, uploader.committed)
         self._follows = refresh is not None
-        self._contents = Contents(index, staging, chunks, self._nodes, cancelled, refresh)
+        self._nodes = NodeTable(index, staging, uploader.committed, self._follows)
+        self._contents = Contents(staging, chunks, self._nodes, cancelled, refresh)
         self._xattrs = ExtendedAttributes(index, self._nodes, clock)
         self._relocator = Relocator(index, staging, chunks, self._nodes)
         self._handles: dict[int, _Handle] = {}
@@ -116,10 +120,6 @@ class Drive:
 
     def time_ns(self) -> int:
         return self._clock()
-
-    def reload(self, inodes: Iterable[int]) -> None:
-        """Another writer's record has changed these."""
-        self._nodes.reload(inodes)
 
     def quiet_s(self) -> float:
         """Seconds since anybody changed anything; 0 as long as writes are not committed."""
@@ -167,8 +167,18 @@ class Drive:
 
     # --- looking --------------------------------------------------------------------------------------
 
+    def _looked_up(self, look: Callable[[], T]) -> T:
+        """A look by a path that another writer's record may come between: then it is taken again."""
+        while True:
+            replayed = self._index.replayed
+            try:
+                return look()
+            except FilesystemError:
+                if replayed == self._index.replayed:
+                    raise
+
     def getattr(self, path: bytes) -> Attr:
-        return self._attr(self._resolve(path))
+        return self._looked_up(lambda: self._attr(self._resolve(path)))
 
     def _attr(self, ino: int) -> Attr:
         node = self._nodes.get(ino)
@@ -178,15 +188,25 @@ class Drive:
             return node.attr()
 
     def fgetattr(self, handle: int) -> Attr:
-        return self._attr(self._handle(handle).node.ino)
+        node = self._handle(handle).node
+        if not self._follows:
+            return self._attr(node.ino)
+        with node.lock:
+            return node.attr()
 
     def readdir(self, path: bytes) -> list[DirEntry]:
+        return self._looked_up(lambda: self._readdir(path))
+
+    def _readdir(self, path: bytes) -> list[DirEntry]:
         ino = self._resolve(path)
         if not self._index.attr(ino).is_dir:
             raise NotADirectory(os.fsdecode(path))
         return self._index.entries(ino)
 
     def readlink(self, path: bytes) -> bytes:
+        return self._looked_up(lambda: self._readlink(path))
+
+    def _readlink(self, path: bytes) -> bytes:
         ino = self._resolve(path)
         if not stat.S_ISLNK(self._index.attr(ino).mode):
             raise InvalidArgument(f"{os.fsdecode(path)} is no symbolic link")
@@ -339,7 +359,7 @@ class Drive:
         self._uploader.committed()
 
     def getxattr(self, path: bytes, name: bytes) -> bytes:
-        return self._xattrs.get(self._resolve(path), name)
+        return self._looked_up(lambda: self._xattrs.get(self._resolve(path), name))
 
     def listxattr(self, path: bytes) -> list[bytes]:
         return self._index.xattrs(self._resolve(path))
@@ -361,15 +381,18 @@ class Drive:
     def open(self, path: bytes, flags: int) -> Opened:
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self._check_writable()
-        with self._tree:
-            attr = self._index.attr(self._resolve(path))
-            if attr.is_dir:
-                raise IsADirectory(os.fsdecode(path))
-            node = self._nodes.take(attr.ino)
+        attr, node = self._looked_up(lambda: self._take(path))
         number = self._add_handle(node, flags)
         if flags & os.O_TRUNC:
             self.ftruncate(number, 0)
         return Opened(number, keep_cache=self._may_keep_pages(attr))
+
+    def _take(self, path: bytes) -> tuple[Attr, Node]:
+        with self._tree:
+            attr = self._index.attr(self._resolve(path))
+            if attr.is_dir:
+                raise IsADirectory(os.fsdecode(path))
+            return attr, self._nodes.take(attr.ino)
 
     def _may_keep_pages(self, attr: Attr) -> bool:
         """Each name of an inode has pages of its own in the kernel: only a file that never had a second

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from discordfs.disk import sync_files
 from discordfs.errors import NoAttribute, NoEntry
 from discordfs.ledger import Ledger, Released
 from discordfs.logbook import Logbook
-from discordfs.model import ROOT_INO, Attr, Caller, DirEntry, Extent
+from discordfs.model import ROOT_INO, Attr, Caller, ChunkRef, DirEntry, Extent, Home
 from discordfs.unsynced import Sum
 from discordfs.upkeep import Upkeep
 
@@ -35,6 +35,17 @@ T = TypeVar("T")
 _REMEMBERED = 100_000
 """Inodes, and names, whose attributes stay in RAM: some 80 MB at most; then it begins anew."""
 _ATTR = "ino, mode, nlink, uid, gid, rdev, size, (allocated + 511) / 512, atime_ns, mtime_ns, ctime_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A file at one moment: `replayed` as the index had it, its extents by offset, and, if asked for, the
+    chunks that these are in, by row."""
+
+    replayed: int
+    attr: Attr
+    extents: list[Extent]
+    chunks: Mapping[int, ChunkRef]
 
 
 class Index:
@@ -60,6 +71,7 @@ class Index:
         self.logbook = Logbook(self._database, self.ledger)
         self.upkeep = Upkeep(self._database)
         self.inodes = 0
+        self.replayed = 0
         self._make_root(now_ns, owner)
         self._remove_orphans()
         self.inodes = self._count_inodes()
@@ -138,10 +150,13 @@ class Index:
             row = connection.execute("SELECT 1 FROM dentries WHERE parent = ? LIMIT 1", (parent,)).fetchone()
             return row is None
 
-    def contents(self, ino: int) -> tuple[int, list[Extent]]:
-        """A file's size and its extents by offset, of one moment. Raises NoEntry."""
+    def contents(self, ino: int, with_chunks: bool = False) -> Inventory:
+        """Where a file's bytes are. Raises NoEntry."""
         with self._database.reading():
-            return self.attr(ino).size, self.ledger.extents(ino)
+            extents = self.ledger.extents(ino)
+            rows = {each.chunk for each in extents if each.home is Home.REMOTE} if with_chunks else ()
+            chunks = {row: self.ledger.chunk(row) for row in rows}
+            return Inventory(self.replayed, self.attr(ino), extents, chunks)
 
     def target(self, ino: int) -> bytes:
         """A symlink's target."""
@@ -384,9 +399,11 @@ class Index:
         return self._database.transaction()
 
     def replay(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        """Another writer's record: `change` puts it into the tables, in one transaction."""
+        """Another writer's record: `change` puts it into the tables, in one transaction. `replayed` counts up
+        before anybody can see it: what was looked up at another count is old."""
         with self._database.transaction() as connection:
             change(connection)
+            self.replayed += 1
             self._forget_all()
             self.ledger.forget_chunks()
         self.ledger.recount()

@@ -10,28 +10,34 @@ for `attr` (a look at a moment).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from discordfs.errors import NoEntry
 from discordfs.extents import ExtentMap
 from discordfs.index import Index
 from discordfs.ledger import END, Released
-from discordfs.model import Attr, Extent, Home
+from discordfs.model import Attr, ChunkRef, Extent, Home
 from discordfs.staging import Run, Staging
 from discordfs.unsynced import Sum
 
 
 class Node:
-    """Inode `ino` in use. `users` is guarded by the table that keeps the nodes, not by `lock`."""
+    """Inode `ino` in use; `is_foreign`: another machine may change and remove it. `users` is guarded by the
+    table that keeps the nodes, not by `lock`."""
 
     __slots__ = (
         "_changed",
+        "_chunks",
         "_ctime_ns",
         "_cut_from",
         "_dirty",
         "_index",
+        "_is_foreign",
+        "_last_attr",
         "_map",
         "_mtime_ns",
+        "_replayed",
         "_run",
         "_staging",
         "ino",
@@ -40,7 +46,7 @@ class Node:
         "users",
     )
 
-    def __init__(self, ino: int, index: Index, staging: Staging) -> None:
+    def __init__(self, ino: int, index: Index, staging: Staging, is_foreign: bool = False) -> None:
         attr = index.attr(ino)
         self.ino = ino
         self.lock = threading.Lock()
@@ -54,10 +60,19 @@ class Node:
         self._dirty = ExtentMap()
         self._cut_from = END
         self._map: ExtentMap | None = None
+        self._replayed = 0
+        self._chunks: Mapping[int, ChunkRef] = {}
+        self._last_attr = attr
+        self._is_foreign = is_foreign
         self._run = Run()
+        if is_foreign:
+            self._load()
 
     def attr(self) -> Attr:
         """As of the last write, committed or not."""
+        if self._is_foreign:
+            self.extents()
+            return self._last_attr
         attr = self._index.attr(self.ino)
         if not self._changed:
             return attr
@@ -75,22 +90,38 @@ class Node:
         return self._changed
 
     def extents(self) -> ExtentMap:
-        """Where the contents are: committed extents, and the dirty ones over them. Looked up together with
-        the size, as both may be another writer's by now. Raises NoEntry when the inode is gone."""
-        if self._map is None:
-            size, committed = self._index.contents(self.ino)
-            self.size = self.size if self._changed else size
-            extents = ExtentMap(committed)
-            if self._cut_from < END:
-                extents.remove(self._cut_from, END)
-            for extent in self._dirty:
-                extents.insert(extent)
-            self._map = extents
+        """Where the contents are: committed extents, and the dirty ones over them. Looked up again, together
+        with the size, once another writer's record has come in. Raises NoEntry when the inode is gone; not
+        where another machine removes files, as whoever has them open reads on what they were."""
+        if self._map is None or self._replayed != self._index.replayed:
+            return self._load()
         return self._map
 
+    def _load(self) -> ExtentMap:
+        try:
+            found = self._index.contents(self.ino, with_chunks=self._is_foreign)
+        except NoEntry:
+            if self._map is None or not self._is_foreign:
+                raise
+            self._last_attr, self._replayed = replace(self._last_attr, nlink=0), self._index.replayed
+            return self._map
+        self._last_attr, self._replayed, self._chunks = found.attr, found.replayed, found.chunks
+        self.size = self.size if self._changed else found.attr.size
+        extents = ExtentMap(found.extents)
+        if self._cut_from < END:
+            extents.remove(self._cut_from, END)
+        for extent in self._dirty:
+            extents.insert(extent)
+        self._map = extents
+        return extents
+
+    def chunk(self, row: int) -> ChunkRef:
+        """The chunk that an extent lies in. Raises Damaged when nobody knows it."""
+        return self._chunks.get(row) or self._index.ledger.chunk(row)
+
     def reload(self) -> None:
-        """The committed extents (and the size) may be others now: looked up again when they are needed."""
-        self._map = None
+        """The committed extents may be elsewhere by now: looked up again when they are needed."""
+        self._replayed = -1
 
     # --- changing contents ----------------------------------------------------------------------
 

@@ -21,10 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class NodeTable:
-    """The inodes in use. `committed` is called after each commit that staged a file's bytes."""
+    """The inodes in use. `committed` is called after each commit that staged a file's bytes. `are_foreign`:
+    another machine writes the volume."""
 
-    def __init__(self, index: Index, staging: Staging, committed: Callable[[], None]) -> None:
+    def __init__(
+        self, index: Index, staging: Staging, committed: Callable[[], None], are_foreign: bool = False
+    ) -> None:
         self._index = index
+        self._are_foreign = are_foreign
         self._staging = staging
         self._committed = committed
         self._nodes: dict[int, Node] = {}
@@ -39,7 +43,7 @@ class NodeTable:
         with self._lock:
             node = self._nodes.get(ino)
             if node is None:
-                node = self._nodes[ino] = Node(ino, self._index, self._staging)
+                node = self._nodes[ino] = Node(ino, self._index, self._staging, self._are_foreign)
             node.users += 1
             return node
 
