@@ -31,9 +31,11 @@ class Clock:
 class KeptHouse(House):
     """A house with a housekeeper, who does a step when he is told to."""
 
-    def __init__(self, root: Path, habits: Habits = AT_ONCE, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, habits: Habits = AT_ONCE, clock: Clock | None = None, **settings: Any
+    ) -> None:
         self.habits = habits
-        self.time = Clock()
+        self.time = clock or Clock()
         super().__init__(root, clock=self.time, **settings)
 
     def open(self) -> None:
