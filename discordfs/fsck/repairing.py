@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import BusyError, Interrupted, Unavailable
@@ -31,13 +30,6 @@ PATIENCE_S = 3600.0
 """Seconds that uploads of what was mended are waited for."""
 
 
-class Drive(Mover, Protocol):
-    """What a repair asks of a drive that runs."""
-
-    def reload(self, inodes: Iterable[int]) -> None:
-        """As fs.Drive."""
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a drive that runs."""
@@ -46,7 +38,7 @@ class Parts:
     staging: Staging
     chunks: ChunkStore
     uploader: Uploader
-    drive: Drive
+    drive: Mover
     clock: Clock
 
 
@@ -138,14 +130,8 @@ class Repairer:
     def _apply(self, change: Change) -> list[Finding]:
         applied = self._parts.index.repair(change)
         if applied:
-            self._parts.drive.reload(self._changed())
             self._parts.uploader.committed()
         return applied
-
-    def _changed(self) -> list[int]:
-        with self._parts.index.changing() as connection:
-            rows = connection.execute("SELECT ino FROM changed_inodes UNION SELECT ino FROM changed_ranges")
-            return [row[0] for row in rows.fetchall()]
 
     def _room(self) -> int:
         staging = self._parts.staging

@@ -62,7 +62,7 @@ FAULTS: dict[str, tuple[str, bytes | None, set[str]]] = {
     "an extent of no sort": ("UPDATE extents SET home = 9 WHERE ino = ?", b"/d/file", {"row"}),
     "a chunk gone": ("DELETE FROM chunks", None, {"chunk", "log-range"}),
     "a chunk's message": ("UPDATE chunks SET message = message + 1", None, {"misplaced-chunk"}),
-    "a chunk's channel": ("UPDATE chunks SET channel = 11", None, {"log-chunk", "missing-chunk"}),
+    "a chunk's channel": ("UPDATE chunks SET channel = 11", None, {"log-chunk"}),
     "a chunk's uid": ("UPDATE chunks SET uid = randomblob(16)", None, {"log-range", "missing-chunk"}),
     "a chunk's blocks": ("UPDATE chunks SET blocks = X'00'", None, {"row"}),
     "a chunk's attachments": ("UPDATE chunks SET attachments = X''", None, {"row"}),
