@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ QUOTA = 64 * 1024**2
 SAME_RUN = "the first run"
 GRACE_S = 3600.0
 NONCE_FORGOTTEN_S = 600.0
-BUSY = Triggers(bytes=150_000, quiet_s=0.05, age_s=0.5)
+BUSY = Triggers(bytes=150_000, quiet_s=0.0, age_s=0.0)
 """Chunks go ahead and cuts are made while the user works."""
 
 pytestmark = pytest.mark.expects_log("cannot be posted", "cannot be used")
@@ -378,3 +379,22 @@ def test_in_other_lives(fuse_available: None, place: Path, seed: int) -> None:
     life = live(place / "life", seed)
     found = wrongs(life, some(life, 200, seed), place)
     assert not found, "\n".join(found)
+
+
+@pytest.mark.long
+def test_a_drive_that_forgot_what_changed_while_its_record_was_on_the_way_would_be_found(
+    fuse_available: None, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These tests have teeth."""
+    accepted = logbook.Logbook.accepted
+
+    def forget(self: logbook.Logbook, *arguments: Any) -> Any:
+        done = accepted(self, *arguments)
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM changed_ranges")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logbook.Logbook, "accepted", forget)
+        life = live(place / "life", seed=1)
+    assert wrongs(life, some(life, 60, seed=1), place)
