@@ -82,9 +82,12 @@ class EmulatorProcess:
 
 
 def run_command(
-    *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = COMMAND_TIMEOUT_S
+    *arguments: str | Path,
+    env: dict[str, str] | None = None,
+    timeout: float = COMMAND_TIMEOUT_S,
+    typed: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """`discordfs ARGUMENTS`, with only what a command needs of this environment."""
+    """`discordfs ARGUMENTS`, with only what a command needs of this environment; `typed` is its input."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "discordfs", *map(str, arguments)],
@@ -94,7 +97,7 @@ def run_command(
         text=True,
         timeout=timeout,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=typed,
     )
 
 
@@ -106,12 +109,13 @@ class MountedDrive:
         self.state_dir = root / "state"
         self.mountpoint = root / "mnt"
         self.mountpoint.mkdir(parents=True)
+        self.variables: dict[str, str] = {}
 
     def command(
-        self, *arguments: str | Path, timeout: float = COMMAND_TIMEOUT_S
+        self, *arguments: str | Path, timeout: float = COMMAND_TIMEOUT_S, typed: str = ""
     ) -> subprocess.CompletedProcess[str]:
         environment = self.emulator.environment() | {"DISCORDFS_STATE_DIR": str(self.state_dir)}
-        return run_command(*arguments, env=environment, timeout=timeout)
+        return run_command(*arguments, env=environment | self.variables, timeout=timeout, typed=typed)
 
     def checked(self, *arguments: str | Path, timeout: float = COMMAND_TIMEOUT_S) -> str:
         done = self.command(*arguments, timeout=timeout)
