@@ -14,7 +14,7 @@ Threading: one thread writes. Waits go through `wait`, which says False when eve
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from discordfs.errors import (
     DiscordfsError,
     FormatError,
     OutcomeUnknown,
+    RemoteGone,
     TimedOut,
     Unavailable,
 )
@@ -105,54 +106,70 @@ class Log:
         Raises Lost when another writer holds the volume."""
         return self._look()[1]
 
-    def _look(self, rider: Rider | None = None) -> tuple[Look, Accepted]:
+    def _look(self, posted: Collection[int] = ()) -> tuple[Look, Accepted]:
+        """`posted`: messages that this process posted, and whose answers said that all was in them."""
         look = self._reader.look(self._book.state())
         if look.is_doubtful:
             raise Unavailable(f"{look.unreadable[-1]}; it may be another machine's claim: waiting")
-        accepted = self._take_note(look, rider)
+        accepted = self._take_note(look, posted)
         self._check_holder(look)
+        if look.lacks_head:
+            log.warning("the log lacks records that count: all is said again")
+            self._book.want_snapshot()
         self._is_claimed = look.fold.claim is not None
         return look, accepted
 
-    def _look_in_time(self, rider: Rider | None = None) -> tuple[Look, Accepted]:
+    def _look_in_time(self, posted: Collection[int] = ()) -> tuple[Look, Accepted]:
         """A look, as soon as there can be one."""
         backoff = 0.0
         while True:
             try:
-                return self._look(rider)
+                return self._look(posted)
             except Lost:
                 raise
             except (DiscordfsError, OSError) as error:
                 backoff = self._failed("reading the log", error, backoff)
                 self._pause(backoff)
 
-    def _take_note(self, look: Look, riding: Rider | None) -> Accepted:
+    def _take_note(self, look: Look, posted: Collection[int]) -> Accepted:
         intents = {intent.uid: intent for intent in self._book.intents()}
-        inodes: list[int] = []
-        released: list[Released] = []
+        done = Accepted()
         for entry in look.settled:
             intent = intents.get(entry.uid)
             if intent is None:
                 self._lose(look.fold.state())
                 raise self._lost(look.fold.state())
             message = look.messages[entry.uid]
-            rider = self._book.chunk_with(intent.id)
-            if rider is not None:
-                self._ledger.landed(
-                    rider, self._landing(message, riding if riding and riding.id == rider else None)
-                )
+            if not self._is_whole(intent, message, posted):
+                break
             parts = [part.message for part in entry.header.parts]
             state = look.fold.state() if entry is look.settled[-1] else None
-            changed, freed = self._book.accepted(intent, message.id, parts, state)
-            inodes += changed
-            released += freed
+            inodes, released = self._book.accepted(intent, message.id, parts, state)
+            done += Accepted(tuple(inodes), tuple(released))
             (self._outbox / f"{intent.uid.hex()}.chunk").unlink(missing_ok=True)
-        return Accepted(tuple(inodes), tuple(released))
+        return done
 
-    def _landing(self, message: Message, rider: Rider | None) -> ChunkRef:
-        """Where the chunk lies that rides in a record's message."""
-        found = None if rider is None else layout.recognise(message, rider.sealed)
-        return found or next(iter(self._reader.riders(message).values()))
+    def _is_whole(self, intent: RecordIntent, message: Message, posted: Collection[int]) -> bool:
+        """Whether the chunk that rides with this record is in the message as well: then it has landed. A
+        message that we do not know to be ours may be anybody's copy: it is read."""
+        chunk = self._book.chunk_with(intent.id)
+        if chunk is None:
+            return True
+        entry = self._ledger.entry(chunk, rides=True)
+        sealed = SealedChunk(entry.uid, Path(), entry.stored_size, entry.plain_size, entry.blocks)
+        ref = layout.recognise(message, sealed)
+        if ref is None or (message.id not in posted and not self._can_be_read(ref)):
+            log.warning("message %d holds record %d without its data: it is not ours", message.id, intent.seq)
+            return False
+        self._ledger.landed(chunk, ref)
+        return True
+
+    def _can_be_read(self, ref: ChunkRef) -> bool:
+        try:
+            return not self._chunks.verify(ref)
+        except (Damaged, FormatError, RemoteGone) as error:
+            log.warning("message %d: %s", ref.message, error)
+            return False
 
     def _check_holder(self, look: Look) -> None:
         state = look.fold.state()
@@ -226,7 +243,7 @@ class Log:
             asked = self._chunks.now_ns()
             look, more = self._look_in_time()
             done += more
-            if look.fold.status(intent.uid) is Status.SETTLED:
+            if look.fold.status(intent.uid) is Status.SETTLED and intent not in self._book.intents():
                 return done
             if asked - begin > int(LISTING_LAG_S * 1e9) and intent.uid not in look.messages:
                 self._book.abandon(intent)
@@ -285,12 +302,12 @@ class Log:
     ) -> Accepted:
         together = [sealed, *([rider.sealed] if rider else [])]
         self._sync()
-        self._post(together, intent.sealed_ns, may_have_landed)
+        posted = self._post(together, intent.sealed_ns, may_have_landed)
         for attempt, pause in enumerate(_pauses(), 1):
             if attempt % _LOOKS == 0:
-                self._post(together, intent.sealed_ns, may_have_landed=True)
-            look, accepted = self._look_in_time(rider)
-            if look.fold.status(intent.uid) is Status.SETTLED:
+                posted += self._post(together, intent.sealed_ns, may_have_landed=True)
+            look, accepted = self._look_in_time(posted)
+            if look.fold.status(intent.uid) is Status.SETTLED and intent not in self._book.intents():
                 self._seed(rider)
                 return accepted
             if look.fold.is_rejected(intent.uid):
@@ -309,17 +326,18 @@ class Log:
         backoff = 0.0
         while True:
             try:
-                refs = (
-                    self._chunks.find_all(together, self._reader.channel, since_ns)
-                    if may_have_landed
-                    else None
-                )
+                refs = self._find(together, since_ns) if may_have_landed else None
                 refs = refs or self._chunks.post_all(together, self._reader.channel)
                 return [ref.message for ref in refs]
             except (DiscordfsError, OSError) as error:
                 may_have_landed = may_have_landed or isinstance(error, OutcomeUnknown | TimedOut)
                 backoff = self._failed("writing the log", error, backoff)
                 self._pause(backoff)
+
+    def _find(self, together: list[SealedChunk], since_ns: int) -> list[ChunkRef] | None:
+        """Where a post landed whose answer was lost. Names and sizes can be copied by anybody: it is read."""
+        refs = self._chunks.find_all(together, self._reader.channel, since_ns)
+        return refs if refs and all(map(self._can_be_read, refs)) else None
 
     def _pause(self, seconds: float) -> None:
         if self._wait(seconds):

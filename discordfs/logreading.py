@@ -9,7 +9,7 @@ so no lock may be held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from discordfs.chunks import layout
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import ConfigError, Damaged, FormatError, MissingError, RemoteGone
 from discordfs.fold import CLAIM_LIFETIME_S, LISTING_LAG_S, Fold, FoldState, LogEntry, fold_listing
-from discordfs.model import ChunkRef, Kind
+from discordfs.model import Kind
 from discordfs.records import Header, unpack_header
 from discordfs.remote.base import Message, snowflake_ns
 
@@ -36,13 +36,15 @@ class Look:
     """The log from a settled point on, folded. `settled` are the records that settled since, in order;
     `messages` where each record lies; `unreadable` says what could not be opened, in sentences.
     `is_doubtful`: one of these is so young that it may be a claim which is still to be adopted; a writer
-    believes nothing until it can be read or is old."""
+    believes nothing until it can be read or is old. `lacks_head`: the newest record that was settled before
+    is not in the log any more, or not to be read."""
 
     fold: Fold
     settled: tuple[LogEntry, ...]
     messages: dict[bytes, Message] = field(repr=False)
     unreadable: tuple[str, ...] = ()
     is_doubtful: bool = False
+    lacks_head: bool = False
 
 
 class LogReader:
@@ -55,6 +57,7 @@ class LogReader:
         self.channel = channel
         self._headers: LRUCache[bytes, Header] = LRUCache(4096)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_KEPT_BYTES, getsizeof=len)
+        self._missed = b""
 
     def look(self, state: FoldState) -> Look:
         """What the log says from that settled point on. Raises as the listing does."""
@@ -87,7 +90,23 @@ class LogReader:
         found = {uid: _best(messages, damaged) for uid, messages in copies.items()}
         fold = fold_listing(state, entries, asked_ns)
         is_doubtful = newest_unread > 0 and asked_ns - snowflake_ns(newest_unread) < _CLAIMS_END_NS
-        return Look(fold, tuple(fold.take_settled()), found, tuple(unreadable), is_doubtful)
+        settled = tuple(fold.take_settled())
+        lacks_head = _lacks_head(state, found, asked_ns)
+        if lacks_head and not settled:
+            self._tell_of_missing(state)
+        return Look(fold, settled, found, tuple(unreadable), is_doubtful, lacks_head)
+
+    def _tell_of_missing(self, state: FoldState) -> None:
+        """Once for each head. With newer records there is nothing to tell: it may have been collected."""
+        if state.head_uid != self._missed:
+            self._missed = state.head_uid
+            log.warning(
+                "record %d of %s, the newest that was read here, is gone from the log: somebody deleted "
+                "messages in channel %d, or put back what it once held",
+                state.head_seq,
+                when(state.head_message),
+                self.channel,
+            )
 
     def remember(self, uid: bytes, header: Header) -> None:
         """A record of our own: its header need not be read."""
@@ -144,14 +163,6 @@ class LogReader:
         data = self._bodies.get(entry.uid) or self._chunks.read_log(message, entry.uid)
         yield data[unpack_header(data)[1] :]
 
-    def riders(self, message: Message) -> dict[bytes, ChunkRef]:
-        """The data chunks in a record's message, by uid."""
-        return {
-            held.uid: self._chunks.locate(message, held.uid)
-            for held in layout.held(message)
-            if held.kind is Kind.DATA
-        }
-
     def stored_size(self, entry: LogEntry, message: Message) -> int:
         """Bytes of the record's own attachments (its parts are whole messages: not counted)."""
         return sum(
@@ -173,6 +184,12 @@ def describe_holder(state: FoldState) -> str:
         f"the volume is written by {state.holder} since {when(state.since)} "
         f"(last record {when(state.head_message)})"
     )
+
+
+def _lacks_head(state: FoldState, found: Container[bytes], asked_ns: int) -> bool:
+    """Whether the settled head is missing where every listing has to show it."""
+    age_ns = asked_ns - snowflake_ns(state.head_message)
+    return state.epoch > 0 and state.head_uid not in found and age_ns > LISTING_LAG_S * 1e9
 
 
 def _best(copies: list[Message], damaged: set[int]) -> Message:

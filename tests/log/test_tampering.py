@@ -12,8 +12,10 @@ import pytest
 
 from discordfs.errors import ConfigError, DiscordfsError
 from discordfs.fold import CLAIM_LIFETIME_S, LISTING_LAG_S
+from discordfs.follower import Follower
 from discordfs.keys import VolumeKeys
-from discordfs.remote.base import Attachment, Message
+from discordfs.logreading import LogReader
+from discordfs.remote.base import Attachment, Message, UploadFile
 from discordfs.remote.memory import MemoryStore
 from tests.fs.conftest import CALLER, CHANNELS, LOG_CHANNEL, House
 from tests.log.conftest import Recover, assert_same, seen
@@ -331,3 +333,123 @@ def test_a_key_of_another_volume_is_refused(diary: tuple[House, list[Picture]], 
     house.keys = VolumeKeys(b"x" * 32)
     with pytest.raises(ConfigError, match="key"), recovered(house, house.store, empty_machine):
         pass
+
+
+# --- an older log put back ----------------------------------------------------------------------------------
+
+
+def forget_newest(house: House, count: int) -> None:
+    newest = [message.id for message in log_of(house)[-count:]]
+    house.store.delete_quietly(LOG_CHANNEL, newest)
+
+
+@pytest.mark.expects_log("is gone from the log", "all is said again")
+@pytest.mark.parametrize("restarted", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_writer_whose_newest_records_are_gone_says_everything_again(
+    make_house: Callable[..., House], clock: FastClock, recover: Recover, count: int, restarted: bool
+) -> None:
+    """Somebody deleted messages, or put back what the channel once held. What rode in them is lost; nothing
+    else is, and what comes after counts."""
+    house = make_house(store=RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock), clock=clock)
+    for number in range(5):
+        house.drive.mkdir(b"/day%d" % number, 0o755, CALLER)
+        house.barrier()
+    clock.added_s += 2 * LISTING_LAG_S
+    forget_newest(house, count)
+    if restarted:
+        house.reopen()
+    house.put(b"/after", b"the gap")
+    house.barrier()
+    house.put(b"/later", b"still")
+    house.barrier()
+    assert not house.uploader.lost
+    assert_same(seen(house), recover(house, house.store))
+
+
+@pytest.mark.expects_log("is gone from the log", "all is said again")
+def test_a_writer_finds_out_when_it_begins_and_nothing_is_to_be_said(
+    make_house: Callable[..., House], clock: FastClock, recover: Recover
+) -> None:
+    house = make_house(store=RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock), clock=clock)
+    house.drive.mkdir(b"/d", 0o755, CALLER)
+    house.barrier()
+    clock.added_s += 2 * LISTING_LAG_S
+    forget_newest(house, 2)
+    house.reopen()
+    house.barrier()
+    assert_same(seen(house), recover(house, house.store))
+
+
+@pytest.mark.expects_log("is gone from the log", "all is said again")
+def test_a_follower_does_not_go_back(
+    make_house: Callable[..., House], clock: FastClock, empty_machine: Path
+) -> None:
+    """It has seen record 6; that the log ends with record 3 now is no reason to show an older drive."""
+    house = make_house(store=RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock), clock=clock)
+    for number in range(5):
+        house.drive.mkdir(b"/day%d" % number, 0o755, CALLER)
+        house.barrier()
+    with recovered(house, house.store, empty_machine) as found:
+        newest = found.picture()
+        clock.added_s += 2 * LISTING_LAG_S
+        forget_newest(house, 3)
+        follower = Follower(found.index, LogReader(found.chunks, LOG_CHANNEL))
+        for _ in range(2):
+            assert not follower.follow().settled
+        assert_same(newest, found.picture())
+        house.put(b"/newer", b"n")
+        house.barrier()
+        house.barrier()
+        follower.follow()
+        assert_same(seen(house), found.picture())
+
+
+# --- a copy that shows before the original ------------------------------------------------------------------
+
+
+@pytest.mark.expects_log("without its data", "is not the chunk that was posted")
+def test_a_copy_that_shows_first_does_not_stand_for_what_was_posted(
+    make_house: Callable[..., House],
+    clock: FastClock,
+    recover: Recover,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the listing lags, a stranger's copies of a record show, and it does not: one without the data
+    beside it, one with others."""
+    store = CopiedStore(clock)
+    house = make_house(store=store, clock=clock)
+    store.is_copied = True
+    house.put(b"/a", b"precious" * 100)
+    house.barrier()
+    house.put(b"/b", b"more" * 100)
+    house.barrier()
+    assert "without its data" in caplog.text
+    assert house.uploader.status().staged_bytes == 0
+    for message in store.copies:
+        assert message.id not in {ref.message for ref in house.chunk_refs()}
+    assert_same(seen(house), recover(house, store))
+
+
+class CopiedStore(RecordingStore):
+    """Hides each message for as long as listings may lag, and shows what a stranger made of it at once."""
+
+    def __init__(self, clock: FastClock) -> None:
+        super().__init__((LOG_CHANNEL, *CHANNELS), clock=clock, list_lag=LISTING_LAG_S)
+        self.is_copied = False
+        self.copies: list[Message] = []
+
+    async def post(self, channel: int, content: str, files: Sequence[UploadFile], nonce: str) -> Message:
+        message = await super().post(channel, content, files, nonce)
+        if self.is_copied and channel == LOG_CHANNEL:
+            self._copy(message, message.attachments[:1])
+            copy = self._copy(message, message.attachments)
+            for attachment in copy.attachments[1:]:
+                self.replace_bytes(attachment.id, lambda data: bytes(len(data)))
+        return message
+
+    def _copy(self, message: Message, attachments: Sequence[Attachment]) -> Message:
+        copy = posted_by_a_stranger(self, message, attachments)
+        self._channels[LOG_CHANNEL].posted_ns[copy.id] = 0
+        self.copies.append(copy)
+        return copy
