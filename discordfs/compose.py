@@ -37,6 +37,9 @@ from discordfs.errors import (
 from discordfs.fold import FoldState
 from discordfs.follower import Follower
 from discordfs.fs import Drive
+from discordfs.fsck.mounted import DeletionWatch, Doctor
+from discordfs.fsck.offline import premises_of
+from discordfs.fsck.repairing import Parts
 from discordfs.gc.keeper import Habits, Housekeeper
 from discordfs.gc.keeper import figures as gc_figures
 from discordfs.index import Index
@@ -103,6 +106,7 @@ class OpenDrive:
     close: Callable[[], None]
     standing: Standing
     verifier: Verifier
+    doctor: Doctor
     keeper: Housekeeper | None = None
 
     def figures(self) -> dict[str, Any]:
@@ -271,7 +275,18 @@ def open_drive(
         close = undo.pop_all().close
     verifier = Verifier(index, there.chunks, volume.log_channel)
     return OpenDrive(
-        drive, account, config, there.remote, there.cache, index, uploader, close, standing, verifier, keeper
+        drive,
+        account,
+        config,
+        there.remote,
+        there.cache,
+        index,
+        uploader,
+        close,
+        standing,
+        verifier,
+        parts.doctor(drive, state),
+        keeper,
     )
 
 
@@ -353,6 +368,14 @@ class _Parts:
     standing: Standing
     cancelled: Callable[[], bool]
 
+    def doctor(self, drive: Drive, state: StateDirectory) -> Doctor:
+        volume = self.config.volume
+        premises = premises_of(state.path, volume.log_channel, volume.data_channels)
+        chunks = self.there.chunks
+        return Doctor(
+            premises, Parts(self.index, self.staging, chunks, self.uploader, drive, time.time_ns)
+        )
+
     def drive(self, make: type[Drive], **more: Any) -> Drive:
         return make(
             index=self.index,
@@ -396,7 +419,11 @@ def _begin_keeping(parts: _Parts, drive: Drive, state: StateDirectory, undo: Exi
         monotonic=time.monotonic,
     )
     keeper.start()
-    undo.callback(keeper.stop)
+    undo.callback(_in_time, keeper.stop, parts.there.loop, parts.there.remote)
+    deletions = DeletionWatch(parts.doctor(drive, state).parts, parts.config.volume.log_channel)
+    deletions.start()
+    undo.callback(_in_time, deletions.stop, parts.there.loop, parts.there.remote)
+    undo.callback(parts.there.chunks.watch(parts.config.volume.channels, deletions.hint))
     return keeper
 
 

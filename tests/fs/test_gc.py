@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from discordfs import errors
+from discordfs import errors, logbook
 from discordfs.chunkstore import ChunkStore
 from discordfs.fold import Fold
 from discordfs.gc.keeper import Habits
@@ -56,6 +56,20 @@ def test_a_removed_files_message_goes_after_the_grace_time_and_not_before(kept: 
     assert chunk.message in kept.messages()
     kept.keep(500)
     assert chunk.message not in kept.messages()
+
+
+def test_each_message_has_a_grace_time_of_its_own(kept: KeptHouse) -> None:
+    for number in range(2):
+        kept.put(b"/f%d" % number, os.urandom(2 * MIB))
+        kept.barrier()
+    first, second = kept.chunk_refs()
+    for number in range(2):
+        kept.drive.unlink(b"/f%d" % number)
+        kept.barrier()
+        kept.time.pass_s(1800)
+    kept.keep(200)
+    assert first.message not in kept.messages()
+    assert second.message in kept.messages()
 
 
 def test_what_is_used_is_never_deleted(kept: KeptHouse) -> None:
@@ -290,16 +304,29 @@ def test_copies_in_another_channel_are_left_to_whoever_made_them(kept: KeptHouse
     assert copy in kept.messages()
 
 
-def test_a_record_posted_twice_stays_twice_as_long_as_it_counts(kept: KeptHouse) -> None:
+def test_a_record_posted_twice_stays_twice_as_long_as_it_counts(
+    kept: KeptHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another reader may have taken the other one, and with it the bytes that ride in it."""
+    monkeypatch.setattr(logbook, "SNAPSHOT_RECORDS", 2)
     kept.put(b"/small", b"rides with its record")
     kept.barrier()
     head = kept.index.logbook.state().head_message
     twin = post_again(kept, LOG_CHANNEL, head, "twin")
-    for _ in range(3):
+    for number in range(12):
+        kept.drive.mkdir(b"/d%d" % number, 0o755, CALLER)
+        kept.barrier()
         kept.time.pass_s(HOUR_S)
         kept.gc()
+    assert kept.index.logbook.garbage.horizon() > twin
     assert {head, twin} <= kept.messages()
+    kept.drive.unlink(b"/small")
+    for number in range(8):
+        kept.drive.rmdir(b"/d%d" % number)
+        kept.barrier()
+        kept.time.pass_s(HOUR_S)
+        kept.gc()
+    assert not {head, twin} & kept.messages()
 
 
 def test_a_message_that_was_found_and_then_taken_into_use_is_not_condemned(kept: KeptHouse) -> None:
@@ -323,14 +350,29 @@ def test_a_condemned_message_that_is_in_use_stays_and_is_told(kept: KeptHouse) -
     kept.put(b"/a", os.urandom(2 * MIB))
     kept.barrier()
     (chunk,) = kept.chunk_refs()
+    gone = post_stray(kept, kept.chunks, chunk.channel)
     with kept.index.changing() as connection:
-        connection.execute(
+        connection.executemany(
             "INSERT INTO garbage (channel, message, state, record, condemned_ns) VALUES (?, ?, 2, 1, 1)",
-            (chunk.channel, chunk.message),
+            [(chunk.channel, chunk.message), (chunk.channel, gone)],
         )
     assert str(chunk.message) in kept.gc()["troubles"][0]
+    assert gone not in kept.messages()
     assert chunk.message in kept.messages()
     kept.index.logbook.garbage.deleted(chunk.channel, [chunk.message])
+
+
+def test_what_the_chain_may_need_stays_in_the_log(kept: KeptHouse) -> None:
+    """A claim is in no table; where it was adopted, nobody could read the log without it."""
+    claim(kept)
+    kept.time.pass_s(HOUR_S)  # it has lapsed
+    kept.put(b"/a", b"news")
+    kept.barrier()
+    before = kept.messages(LOG_CHANNEL)
+    for _ in range(3):
+        kept.time.pass_s(HOUR_S)
+        kept.gc()
+    assert before <= kept.messages(LOG_CHANNEL)
 
 
 # --- moving ---------------------------------------------------------------------------------------
@@ -377,7 +419,10 @@ def test_a_little_waste_is_let_be_unless_somebody_asks(kept: KeptHouse) -> None:
     assert holding(kept) == [(MIB, MIB)]
 
 
-def test_many_small_chunks_become_one_and_the_log_can_forget_their_records(kept: KeptHouse) -> None:
+def test_many_small_chunks_become_one_and_the_log_forgets_their_records(
+    kept: KeptHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "SNAPSHOT_RECORDS", 10)
     data = {b"/f%d" % number: os.urandom(20_000) for number in range(70)}
     for path, content in data.items():
         kept.put(path, content)
@@ -385,7 +430,11 @@ def test_many_small_chunks_become_one_and_the_log_can_forget_their_records(kept:
     assert len(kept.chunk_refs()) == 70
     kept.keep()
     assert len(kept.chunk_refs()) == 1
-    kept.keep()
+    for number in range(30):
+        kept.drive.mkdir(b"/d%d" % number, 0o755, CALLER)
+        kept.barrier()
+        kept.keep()
+    assert len(kept.messages(LOG_CHANNEL)) <= 2 * 10 + 5
     drop_cache(kept)
     for path, content in data.items():
         assert kept.get(path) == content
@@ -456,6 +505,18 @@ def test_a_file_that_changes_while_it_is_read_is_left_as_it_is(kept: KeptHouse) 
     assert kept.drive.relocate(ino, 0, 300_000, lambda: False) == 0
     kept.chunks.read = reading  # type: ignore[method-assign]
     assert kept.get(b"/a") == b"new" * 100_000
+
+
+def test_what_is_not_committed_yet_is_not_touched(kept: KeptHouse) -> None:
+    kept.put(b"/a", b"old" * 100_000)
+    kept.barrier()
+    handle = kept.drive.open(b"/a", os.O_RDWR).handle
+    kept.drive.write(handle, b"NEW", 3000)
+    ino = kept.drive.getattr(b"/a").ino
+    assert kept.drive.quiet_s() == 0
+    assert kept.drive.relocate(ino, 0, 300_000, lambda: False) == 0
+    kept.drive.release(handle)
+    assert kept.get(b"/a")[2998:3005] == b"ldNEWol"
 
 
 def test_a_file_removed_while_it_is_read_stays_removed(kept: KeptHouse) -> None:
