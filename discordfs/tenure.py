@@ -87,7 +87,10 @@ class Tenure:
         (`is_reachable`) by what the index remembers. Raises BusyError, which says who has the volume and
         what can be done, and Unavailable where that cannot be found out."""
         state = self._look(wish) if is_reachable else self._remembered()
-        if not state.epoch or state.owner == self._book.me:
+        is_ours = not state.epoch or state.owner == self._book.me
+        if is_reachable and self._book.is_lost() is is_ours:
+            self._book.set_lost(not is_ours)  # what is remembered without Discord
+        if is_ours:
             return Standing(Role.WRITER)
         if self._index.unrecorded():
             return self._lost(wish, state)
@@ -117,7 +120,6 @@ class Tenure:
             self._book.become(self._random_bytes(16))
         elif unknown and not self._index.unrecorded():
             self._replay(look, forced=wish is Wish.TAKE_OVER)  # a take-over that was interrupted at its end
-            self._book.set_lost(False)
         return look.fold.state()
 
     def _unknown_of_ours(self, look: Look) -> list[RecordType]:
@@ -140,7 +142,6 @@ class Tenure:
                 f"{describe_holder(state)}, and this machine has files that are nowhere else: "
                 "'discordfs resubmit --take-over' saves them and takes the volume over"
             )
-        self._book.set_lost(True)
         return Standing(Role.LOSER, describe_holder(state))
 
     # --- taking over ------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def run_command(
         env=keep | (env or {}),
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=timeout,
         check=False,
         input=typed,
