@@ -60,11 +60,10 @@ class Machines:
         command = [sys.executable, "-m", "discordfs", *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
-    def hold(self, method: str, route: str = POSTS, nth: int = 1) -> None:
-        """The nth such request from now on is held back before it is carried out."""
-        self.emulator.control(
-            "POST", "faults", {"method": method, "route": route, "kind": "hold", "nth": nth}
-        )
+    def hold(self, method: str, route: str = POSTS, nth: int = 1, kind: str = "hold") -> None:
+        """The nth such request from now on is held back before it is carried out, or (`slow`) its answer."""
+        order = {"method": method, "route": route, "kind": kind, "nth": nth, "delay_s": 60}
+        self.emulator.control("POST", "faults", order)
 
     def await_held(self) -> None:
         wait_until("a request is held back", lambda: not self.emulator.control("GET", "faults"))
@@ -343,6 +342,25 @@ def test_a_take_over_that_falls_asleep_changes_nothing(machines: Machines) -> No
     assert machines.first.status()["writer"]
     machines.take_over()
     assert contents(machines.second) == kept | {"older": b"older"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fate", ["lost", "committed unheard"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_take_over_that_is_killed_is_gone_on_with(machines: Machines, nth: int, fate: str) -> None:
+    """It dies while its claim, or its adoption, is on the way, which is lost with it, or is there unheard."""
+    kept = begun(machines)
+    machines.hold("POST", nth=nth, kind="hold" if fate == "lost" else "slow")
+    before = machines.messages()
+    with machines.beside(machines.second, "mount", machines.second.mountpoint, "--take-over", "-f") as dying:
+        machines.await_held()
+        if fate != "lost":
+            wait_until("it is there", lambda: machines.messages() == before + nth)
+        dying.kill()
+    machines.release()
+    assert machines.messages() == before + nth - (fate == "lost")
+    machines.take_over()
+    check_end(machines, kept, {})
 
 
 @pytest.mark.long
