@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "discordfs.cli.status",
     "recover": "discordfs.cli.recover",
     "resubmit": "discordfs.cli.resubmit",
+    "fsck": "discordfs.cli.fsck",
     "gc": "discordfs.cli.gc",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",

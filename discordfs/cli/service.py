@@ -220,4 +220,5 @@ def _handlers(request: Request, drive: OpenDrive) -> dict[str, Callable[[Mapping
     def stranded(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         return drive.stranded()
 
-    return {"status": status, "barrier": drive.barrier, "stranded": stranded, "gc": drive.gc}
+    answers = {"status": status, "barrier": drive.barrier, "stranded": stranded, "gc": drive.gc}
+    return answers | {"fsck": drive.doctor.fsck}

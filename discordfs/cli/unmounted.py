@@ -14,6 +14,7 @@ from discordfs.cli.demo import DemoServer
 from discordfs.cli.passphrase import unlock
 from discordfs.compose import Account, check_token
 from discordfs.config import Config, StateDirectory, StateLock, api_of
+from discordfs.errors import RateLimited, TimedOut, Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.registry import runtime_dir
 from discordfs.tokens import Token, find_token
@@ -26,17 +27,27 @@ class Unmounted:
     config: Config
     account: Account
     keys: VolumeKeys
+    is_reachable: bool = True
 
 
-def take(state: StateDirectory, passphrase_file: Path | None, undo: ExitStack) -> Unmounted:
+def take(
+    state: StateDirectory, passphrase_file: Path | None, undo: ExitStack, *, must_answer: bool = True
+) -> Unmounted:
     """Locks the state directory until `undo` ends, finds token and key, and asks Discord whether the token is
-    good. Raises MissingError, BusyError, ConfigError, Unauthorized, Unavailable."""
+    good. Raises MissingError, BusyError, ConfigError, Unauthorized; Unavailable and TimedOut if Discord
+    `must_answer`."""
     config = state.load()
     undo.enter_context(StateLock(state))
     key = unlock(state.key_file, config.volume.uid, passphrase_file, "--passphrase-file")
     account = _demo_account(state, undo) if config.volume.demo else _account(state, config)
-    check_token(account)
-    return Unmounted(config, account, VolumeKeys(key.master))
+    is_reachable = True
+    try:
+        check_token(account)
+    except (Unavailable, RateLimited, TimedOut):
+        if must_answer:
+            raise
+        is_reachable = False
+    return Unmounted(config, account, VolumeKeys(key.master), is_reachable)
 
 
 def _account(state: StateDirectory, config: Config) -> Account:

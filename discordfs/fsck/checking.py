@@ -72,9 +72,11 @@ class Checker:
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
         verified: Callable[[int, Ranges], object] = lambda chunk, ranges: None,
         told: Told = lambda text: None,
+        is_reachable: bool = True,
     ) -> None:
         self._premises, self._chunks, self._clock = premises, chunks, clock
         self._is_live, self._hold, self._verified, self._told = is_live, hold, verified, told
+        self._is_reachable = is_reachable
 
     def check(self, read_percent: float = 0.0) -> Report:
         """All checks; so many percent of the chunks are read whole."""
@@ -128,6 +130,10 @@ class Checker:
     # --- inside -----------------------------------------------------------------------------------
 
     def _asking(self, findings: _Findings, what: str, check: Callable[[], Iterator[Finding]]) -> None:
+        if findings.is_offline or not self._is_reachable:  # to try each in turn would last for minutes
+            findings.is_offline = True
+            findings.undone.append(f"{what} could not be checked: Discord cannot be reached")
+            return
         self._told(what)
         try:
             for finding in check():

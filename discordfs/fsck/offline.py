@@ -9,7 +9,7 @@ Threading: one thread; whoever calls holds the state directory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +43,7 @@ class Identity:
 
 
 class Offline:
-    """fsck of the drive in these premises."""
+    """fsck of the drive in these premises. `is_reachable`: Discord answered just now."""
 
     def __init__(
         self,
@@ -52,10 +52,11 @@ class Offline:
         clock: Clock,
         identity: Identity,
         told: Told = lambda text: None,
+        is_reachable: bool = True,
     ) -> None:
         self._premises, self._chunks, self._clock, self._identity = premises, chunks, clock, identity
         self._told = told
-        self._checker = Checker(premises, chunks, clock, verified=self._verified, told=told)
+        self._checker = Checker(premises, chunks, clock, told=told, is_reachable=is_reachable)
 
     def check(self, read_percent: float = 0.0) -> Report:
         """Changes nothing but what any start does: a crash is cleaned up after."""
@@ -100,7 +101,7 @@ class Offline:
 
     def _migrate(self) -> list[Finding]:
         try:
-            with closing(Database(self._premises.index)) as database:
+            with closing(Database(self._premises.index, self._identity.boot_id)) as database:
                 database.before_sync(self._sync_staging)
         except FormatError:
             raise
@@ -162,9 +163,6 @@ class Offline:
 
     def _local(self, connection: sqlite3.Connection) -> Local:
         return Local(connection, self._premises.staging, self._premises.outbox)
-
-    def _verified(self, chunk: int, ranges: Iterable[tuple[int, int]]) -> None:
-        """Without the drive nothing is noted."""
 
 
 def _in_transaction(
