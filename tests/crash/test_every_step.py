@@ -219,7 +219,9 @@ class Death:
         clock.set(self._next_start_ns(store))
         self.life.journal.state_after(self.moment.operations, self.place)
         try:
-            found = [*self._of_the_machine(store), *self._of_the_process(store, clock)]
+            found = [*self._of_the_machine(store)]
+            store.list_lag = self.chance.choice((0.0, 0.0, 0.4))
+            found += self._of_the_process(store, clock)
         except (errors.DiscordfsError, AssertionError) as error:
             found = [repr(error)]
         shutil.rmtree(self.place)
@@ -253,6 +255,7 @@ class Death:
         if self.chance.random() < 0.3:
             house.reopen()
         house.barrier()
+        house.store.list_lag = 0.0
         if tree_of(house) != tree:
             yield "the drive is another one after its upload"
 
