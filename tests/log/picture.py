@@ -92,7 +92,6 @@ def contents(drive: Drive, path: bytes) -> str:
     digest = hashlib.sha256()
     try:
         for start, end in _runs_to_read(drive, opened.handle):
-            digest.update(b"%d:" % start)
             for at in range(start, end, _STEP):
                 digest.update(drive.read(opened.handle, min(_STEP, end - at), at))
         return digest.hexdigest()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
 from discordfs.fs import Drive
 from discordfs.index import Index
+from discordfs.keys import VolumeKeys
 from discordfs.logreading import LogReader, Look
 from discordfs.model import Clock
 from discordfs.recovery import build_index, read_log
@@ -23,7 +25,7 @@ from discordfs.remote.memory import MemoryStore
 from discordfs.staging import Staging
 from discordfs.uploader import Uploader
 from tests.fs import audit
-from tests.fs.conftest import CALLER, LOG_CHANNEL, VOLUME, House
+from tests.fs.conftest import CALLER, LOG_CHANNEL, VOLUME
 from tests.log.picture import Picture, picture
 
 Keep = Callable[[Message], bool]
@@ -97,15 +99,22 @@ class Recovered:
         return picture(self.drive, self.index)
 
 
+class Volume(Protocol):
+    """What is left of a drive beside Discord, as on the recovery sheet. A House is one."""
+
+    keys: VolumeKeys
+    volume: bytes
+
+
 @contextmanager
-def recovered(house: House, store: MemoryStore, folder: Path) -> Iterator[Recovered]:
-    """The drive of a house's volume, out of this Discord, in a folder that is made for it and removed. It
-    ends in the check of what must hold in every index."""
+def recovered(of: Volume, store: MemoryStore, folder: Path) -> Iterator[Recovered]:
+    """The drive of a volume, out of this Discord, in a folder that is made for it and removed. It ends in the
+    check of what must hold in every index."""
     folder.mkdir()
     with Loop("test-recovered") as loop:
         cache = BlockCache(folder / "cache", ram_bytes=8 * 1024**2, disk_bytes=0)
         chunks = ChunkStore(
-            store=store, loop=loop, cache=cache, keys=house.keys, volume=house.volume, random_bytes=os.urandom
+            store=store, loop=loop, cache=cache, keys=of.keys, volume=of.volume, random_bytes=os.urandom
         )
         try:
             with _rebuilt(chunks, folder) as found:

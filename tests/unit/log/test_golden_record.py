@@ -112,12 +112,21 @@ FIELDS = ("version", "type", "epoch", "owner", "holder", "seq", "prev", "written
 NUMBERS = ("chunk", "inode", "inode gone", "name", "name gone", "range", "counters", "condemned", "volume")
 
 
-def read_record(data: bytes) -> dict[str, Any]:
+def read_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The header, and where the entries begin."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(data)
-    header, *entries = unpacker
-    assert len(header) == len(FIELDS)
-    said: dict[str, Any] = {"header": dict(zip(FIELDS, header, strict=True))}
+    fields = unpacker.unpack()
+    assert len(fields) == len(FIELDS)
+    return dict(zip(FIELDS, fields, strict=True)), unpacker.tell()
+
+
+def read_record(data: bytes, parts: bytes = b"") -> dict[str, Any]:
+    """What a record says; `parts`: the entries that went ahead."""
+    header, begin = read_header(data)
+    said: dict[str, Any] = {"header": header}
+    entries = msgpack.Unpacker()
+    entries.feed(parts + data[begin:])
     for number, *fields in entries:
         said.setdefault(NUMBERS[number - 1], []).append(fields)
     return said
