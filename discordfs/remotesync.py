@@ -1,6 +1,7 @@
-"""The mount option fsync=remote: fsync returns once Discord has the bytes.
+"""The mount option fsync=remote: fsync returns once Discord has the bytes and a record that counts names them.
 
-Threading: as the drive; the wait holds no lock.
+Errors: TimedOut (EIO) after PATIENCE_S, with everything still staged; Interrupted; ReadOnly when another
+machine has taken the volume over. Threading: as the drive; the wait holds no lock.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from discordfs.errors import Interrupted, TimedOut
+from discordfs.errors import Interrupted, ReadOnly, TimedOut
 from discordfs.fs import Drive
+from discordfs.log import Lost
 from discordfs.model import QueueStatus
 from discordfs.uploader import Uploader
 
@@ -34,7 +36,11 @@ class RemoteSyncDrive(Drive):
         self._await_remote()
 
     def _await_remote(self) -> None:
-        if not self._queue.barrier(PATIENCE_S, self._check):
+        try:
+            is_there = self._queue.barrier(PATIENCE_S, self._check)
+        except Lost as error:
+            raise ReadOnly(str(error)) from error
+        if not is_there:
             raise TimedOut(f"Discord did not take the bytes within {PATIENCE_S:g} s; they stay staged")
 
     def _check(self, _status: QueueStatus) -> None:
