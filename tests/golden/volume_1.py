@@ -1,7 +1,7 @@
 """A small volume of format 1 as Discord keeps it: its messages, its key, and what its drive looks like.
 
-Made once, by hand, by the release that brought the format: `python -m tests.golden.volume_1`. It is never made
-anew: whatever a release has posted stays readable.
+Made once, by hand, by the release that brought the format: `python -m tests.golden.volume_1`. It is never
+made anew: whatever a release has posted stays readable.
 """
 
 from __future__ import annotations

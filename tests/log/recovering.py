@@ -102,8 +102,10 @@ class Recovered:
 class Volume(Protocol):
     """What is left of a drive beside Discord, as on the recovery sheet. A House is one."""
 
-    keys: VolumeKeys
-    volume: bytes
+    @property
+    def keys(self) -> VolumeKeys: ...
+    @property
+    def volume(self) -> bytes: ...
 
 
 @contextmanager
