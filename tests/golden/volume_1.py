@@ -204,7 +204,7 @@ def _machines(folder: Path, clock: Clock) -> Iterator[Machine]:
 
 def main() -> None:
     """Makes the volume, where there is none."""
-    packing.MAX_PLAIN = 10000
+    packing.MAX_PLAIN = 10_000  # type: ignore[attr-defined]
     log.PART_BYTES, uploader._RIDER_BYTES = 6_000, 4_000
     clock, made = Clock(), []
     with tempfile.TemporaryDirectory() as folder:
