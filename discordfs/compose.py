@@ -372,9 +372,7 @@ class _Parts:
         volume = self.config.volume
         premises = premises_of(state.path, volume.log_channel, volume.data_channels)
         chunks = self.there.chunks
-        return Doctor(
-            premises, Parts(self.index, self.staging, chunks, self.uploader, drive, time.time_ns)
-        )
+        return Doctor(premises, Parts(self.index, self.staging, chunks, self.uploader, drive, time.time_ns))
 
     def drive(self, make: type[Drive], **more: Any) -> Drive:
         return make(

@@ -111,7 +111,8 @@ class Cut:
         """Chunks to which nothing refers at the cut: row id -> (channel, message), or None where the
         message is a record's as well, and goes when that does."""
         rows = self._view.execute(
-            "SELECT id, channel, message, EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message) "
+            "SELECT id, channel, message, "
+            "EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message) "
             "FROM chunks WHERE state IN (1, 2) AND NOT EXISTS "
             "(SELECT 1 FROM extents WHERE extents.chunk = chunks.id AND home > 0)"
         )

@@ -282,7 +282,8 @@ class Ledger:
         """Chunks sealed but not known to be on Discord, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT id, uid, channel, stored_size, sealed_ns, record FROM chunks WHERE state = 0 ORDER BY id"
+                "SELECT id, uid, channel, stored_size, sealed_ns, record FROM chunks "
+                "WHERE state = 0 ORDER BY id"
             ).fetchall()
         return [Intent(*row) for row in rows]
 

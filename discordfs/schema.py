@@ -176,6 +176,7 @@ CREATE INDEX chunks_record ON chunks (record) WHERE record > 0;
 
 CUT = "(SELECT ceiling FROM counters WHERE name = 'cut')"
 
+
 # NOT EXISTS, as OR IGNORE in a trigger yields to the conflict clause of the statement that fires it.
 def _noting(table: str, event: str, row: str, target: str, columns: Sequence[str]) -> str:
     """A trigger that notes a change. No conflict can arise in it: the firing statement's own conflict clause
@@ -185,7 +186,8 @@ def _noting(table: str, event: str, row: str, target: str, columns: Sequence[str
     return (
         f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
         f"UPDATE {target} SET cut = {CUT} WHERE {key} AND cut < {CUT}; "
-        f"INSERT INTO {target} SELECT {values}, {CUT} WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {key}); END"
+        f"INSERT INTO {target} SELECT {values}, {CUT} "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {key}); END"
     )
 
 

@@ -17,8 +17,8 @@ import pytest
 from tests.mount.test_posix_names import fails
 from tests.mount.tools import (
     MIB,
-    known_messages,
     cold,
+    known_messages,
     posts,
     random_file,
     record_figures,

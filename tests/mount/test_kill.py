@@ -13,8 +13,8 @@ import pytest
 from discordfs import registry
 from tests.mount.tools import (
     MIB,
-    known_messages,
     cold,
+    known_messages,
     posts,
     record_figures,
     reset,

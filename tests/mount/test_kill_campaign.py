@@ -71,6 +71,8 @@ class Campaign:
         for number in range(HANDS):
             self._check(number)
         self._check_index()
+        if self.chance.random() < 0.1:
+            self.drive.checked("fsck", self.drive.mountpoint)
 
     def _await_a_moment(self) -> None:
         """So many things have returned; or, every other time, an upload is under way."""
@@ -133,6 +135,7 @@ def campaign(drive: MountedDrive, place: Path, kills: int, seed: int) -> Campaig
     settle_settings(drive.emulator, bandwidth_bps=0)
     drive.barrier()
     drive.checked("gc", drive.mountpoint)
+    drive.checked("fsck", drive.mountpoint, "--read-data")
     check_recovered(drive, place)
     record_figures(
         f"{kills} kills",

@@ -59,4 +59,5 @@ def test_many_files_come_back_on_an_empty_machine(
     assert requests(stats) <= 60
     real_drive.mount("--read-only")
     # both were planted, not copied: the times of folders and of links are not the same
-    assert run("rsync", "-aHAXnOJ", "--delete", "-i", f"{source}/", f"{real_drive.mountpoint}/", timeout=900) == ""
+    look = ("rsync", "-aHAXnOJ", "--delete", "-i", f"{source}/", f"{real_drive.mountpoint}/")
+    assert run(*look, timeout=900) == ""

@@ -113,6 +113,7 @@ def recovered(machines: Machines, drive: MountedDrive) -> None:
 def check_winner(machines: Machines) -> None:
     """What the winner has is what Discord has, down to the last byte."""
     machines.second.barrier()
+    machines.second.checked("fsck", machines.second.mountpoint, "--read-data")
     third = MountedDrive(machines.emulator, machines.root / "third")
     try:
         recovered(machines, third)

@@ -196,7 +196,8 @@ def known_messages(drive: MountedDrive) -> int:
         return int(
             database.execute(
                 "select count(*) from (select message from chunks where state > 0 union select message from "
-                "records where state = 1 union select message from record_parts union select message from garbage)"
+                "records where state = 1 union select message from record_parts "
+                "union select message from garbage)"
             ).fetchone()[0]
         )
     finally:
