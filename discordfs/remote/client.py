@@ -57,6 +57,7 @@ DISCORD_API = "https://discord.com/api/v10"
 DEFAULT_TIMEOUTS = Timeouts()
 _BULK = range(2, 101)
 _BULK_AGE_NS = 13 * 86_400 * 10**9  # bulk deletion ends at 14 days; a day of margin for clocks
+_ELAPSED_NS = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 _GATEWAY_AGAIN = (5.0, 300.0)  # seconds, after the gateway or the login before it failed for good
 _IDENTIFY_SECONDS = 5.0
 
@@ -78,7 +79,7 @@ class DiscordRemote:
         message_content: bool = False,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = time.time_ns,
-        elapsed_ns: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME),
+        elapsed_ns: Callable[[], int] = _ELAPSED_NS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         limiter: Limiter | None = None,
@@ -340,6 +341,7 @@ class _Routes(HTTPClient):
         self._ours = http
         self._note_identity = note_identity
         self._sockets: aiohttp.ClientSession | None = None
+        self._gateway: yarl.URL | None = None
 
     async def request(
         self,
@@ -382,11 +384,14 @@ class _Routes(HTTPClient):
         )
 
     async def _gateway_url(self, asked: yarl.URL) -> yarl.URL:
-        try:
-            answer = await self.request(Route("GET", "/gateway"))
-        except RemoteError as error:
-            raise OSError(str(error)) from error  # what discord.py's reconnecting understands
-        return yarl.URL(str(answer["url"])).with_query(asked.query)
+        """Asked for once, as Discord wants it (its documents, "Get Gateway")."""
+        if self._gateway is None:
+            try:
+                answer = await self.request(Route("GET", "/gateway"))
+            except RemoteError as error:
+                raise OSError(str(error)) from error  # what discord.py's reconnecting understands
+            self._gateway = yarl.URL(str(answer["url"]))
+        return self._gateway.with_query(asked.query)
 
     async def close(self) -> None:
         if self._sockets is not None:
