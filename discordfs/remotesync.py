@@ -1,4 +1,4 @@
-"""The mount option fsync=remote: fsync returns once Discord has the bytes and a record that counts names them.
+"""The mount option fsync=remote: fsync returns once Discord has the bytes, and a record names them.
 
 Errors: TimedOut (EIO) after PATIENCE_S, with everything still staged; Interrupted; ReadOnly when another
 machine has taken the volume over. Threading: as the drive; the wait holds no lock.
