@@ -1,4 +1,4 @@
-"""What housekeeping asks the index: which files are in shreds; and that an older index is taken over whole."""
+"""What housekeeping asks the index: which files are in shreds; and an older index is taken over whole."""
 
 from __future__ import annotations
 
