@@ -1,0 +1,66 @@
+"""What a barrier has verified is on Discord, seen there; what is not is named."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from discordfs.errors import Damaged
+from discordfs.verification import Verifier
+from tests.fs.conftest import LOG_CHANNEL
+from tests.roles.conftest import Machine
+
+
+def verifier(machine: Machine) -> Verifier:
+    return Verifier(machine.index, machine.chunks, LOG_CHANNEL)
+
+
+def requests(machine: Machine) -> int:
+    return sum(machine.store.traffic().requests.values())
+
+
+def test_it_costs_a_few_requests(first: Machine) -> None:
+    """Hundreds of files, and a listing of each channel in which they are."""
+    for number in range(300):
+        first.put(b"/file %d" % number, os.urandom(3000))
+    first.put(b"/large", os.urandom(30_000_000))
+    first.barrier()
+    before = requests(first)
+    verifier(first).verify()
+    assert requests(first) - before <= 8
+
+
+def test_what_was_verified_is_not_asked_for_again(first: Machine) -> None:
+    first.put(b"/large", os.urandom(2_000_000))
+    first.barrier()
+    verifier(first).verify()
+    first.time.pass_s(3600)
+    verifier(first).verify()
+    before = requests(first)
+    verifier(first).verify()
+    assert requests(first) - before <= 2
+
+
+def test_a_message_that_is_gone_is_damage_and_its_files_are_named(first: Machine) -> None:
+    first.put(b"/lost", os.urandom(2_000_000))
+    first.barrier()
+    (ref,) = [ref for ref in first.chunk_refs() if ref.plain_size > 1_000_000]
+    first.store.delete_quietly(ref.channel, [ref.message])
+    for _ in range(2):
+        with pytest.raises(Damaged, match=r"1 messages.*lost"):
+            verifier(first).verify()
+
+
+def test_a_record_that_is_gone_is_damage(first: Machine) -> None:
+    head = first.index.logbook.state().head_message
+    first.store.delete_quietly(LOG_CHANNEL, [head])
+    with pytest.raises(Damaged):
+        verifier(first).verify()
+
+
+def test_a_listing_that_lags_is_no_damage(first: Machine) -> None:
+    first.put(b"/file", os.urandom(2_000_000))
+    first.barrier()
+    first.store.list_lag = 1e6
+    verifier(first).verify()
