@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,17 @@ import pytest
 from discordfs import log, logbook
 from discordfs.chunks import layout, packing
 from discordfs.errors import MissingError
+from discordfs.log import Lost
 from discordfs.model import Kind
 from discordfs.remote.base import Message
+from discordfs.tenure import Wish
 from discordfs.uploader import Triggers
 from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
 from tests.log.conftest import Recover, assert_same
 from tests.log.picture import UNREADABLE, Picture
 from tests.log.recovering import RecordingStore, as_of, recovered, without
 from tests.log.user import User
+from tests.roles.conftest import Clock, Machine
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 12))]
 EAGER = Triggers(quiet_s=0.0, age_s=0.0)
@@ -110,6 +113,49 @@ def test_every_prefix_of_records_in_parts(
     user = spread_out(recording, seed, barriers=12, heavy=True)
     prefixes(recording, user, recover)
     assert [kind_of(message) for message in log_of(recording)].count(Kind.PART) > 5
+
+
+@pytest.mark.expects_log("read-only from here")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_also_across_a_take_over(tmp_path: Path, recover: Recover, small_records: None, seed: int) -> None:
+    """Claim and adoption change nothing of the drive; nothing that came too late ever shows."""
+    clock = Clock()
+    store = RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock)
+    with (
+        machine(tmp_path / "first", store, clock) as first,
+        machine(tmp_path / "second", store, clock) as second,
+    ):
+        first.open()
+        user = User(first, seed)
+        work(user, clock)
+        second.recover()
+        second.assume(Wish.TAKE_OVER)
+        first.put(b"/too late", b"x" * 1000)
+        with pytest.raises(Lost):
+            first.uploader.barrier(10, lambda status: None)
+        second.open()
+        successor = User(second, seed + 1, list(user.history))
+        work(successor, clock)
+        prefixes(second, successor, recover)
+    kinds = [kind_of(message) for message in store.log()]
+    assert len(kinds) > 10
+
+
+@contextmanager
+def machine(folder: Path, store: RecordingStore, clock: Clock) -> Iterator[Machine]:
+    made = Machine(folder, store, clock)
+    try:
+        yield made
+    finally:
+        made.close()
+        made.loop.stop()
+
+
+def work(user: User, clock: Clock) -> None:
+    for _ in range(8):
+        user.act(3)
+        clock.pass_s(1)
+        user.house.barrier()
 
 
 # --- a message is missing ---------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class User:
         self.random = random.Random(self.seed)
         self.history.append(seen(self.house))
         for directory in DIRECTORIES[1:]:
-            self._done(self.house.drive.mkdir, directory, 0o755, CALLER)
+            if not self._there(directory):
+                self._done(self.house.drive.mkdir, directory, 0o755, CALLER)
 
     def act(self, steps: int) -> None:
         for _ in range(steps):
