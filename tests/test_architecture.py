@@ -69,6 +69,7 @@ ORDER = (
     "stranded",
     "gc",
     "fsck",
+    "salvage",
     "statstruct",
     "orphans",
     "operations",

@@ -24,6 +24,7 @@ COMMANDS = {
     "recover": "discordfs.cli.recover",
     "resubmit": "discordfs.cli.resubmit",
     "fsck": "discordfs.cli.fsck",
+    "salvage": "discordfs.cli.salvage",
     "gc": "discordfs.cli.gc",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",

@@ -32,7 +32,10 @@ NEVER = Triggers(bytes=2**60, quiet_s=1e9, age_s=1e9)
 
 
 class House:
-    """One state directory and one Discord (in memory), with a drive that can be closed and opened anew."""
+    """One state directory and one Discord (in memory), with a drive that can be closed and opened anew.
+    `entry`: the channels of its volume."""
+
+    entry = VOLUME
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class House:
             index=self.index,
             staging=self.staging,
             chunks=self.chunks,
-            volume=VOLUME,
+            volume=self.entry,
             holder="tester@house",
             outbox=self.root / "outbox",
             clock=self.clock,
@@ -93,6 +96,9 @@ class House:
             uploader=self.uploader,
             clock=self.clock,
         )
+        self.start_uploads()
+
+    def start_uploads(self) -> None:
         self.uploader.start()
 
     def close(self) -> None:

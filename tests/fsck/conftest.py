@@ -16,7 +16,7 @@ from discordfs.fsck.checking import Premises
 from discordfs.fsck.findings import Report
 from discordfs.fsck.repairing import Parts, Repairer, live_checker
 from discordfs.model import ChunkRef
-from tests.fs.conftest import CHANNELS, LOG_CHANNEL, House
+from tests.fs.conftest import House
 
 
 class Patient(House):
@@ -38,8 +38,8 @@ class Patient(House):
             staging=self.root / "staging",
             outbox=self.root / "outbox",
             scratch=self.root / "scratch",
-            log_channel=LOG_CHANNEL,
-            channels=CHANNELS,
+            log_channel=self.entry.log_channel,
+            channels=self.entry.data_channels,
         )
 
     def parts(self) -> Parts:

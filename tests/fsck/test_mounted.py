@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
@@ -29,8 +30,10 @@ class Stranger:
     def __init__(self, drive: MountedDrive) -> None:
         self._drive = drive
 
-    def _call(self, method: str, path: str) -> Any:
-        request = urllib.request.Request(f"{self._drive.emulator.api}{path}", method=method)
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._drive.emulator.api}{path}", data, method=method)
+        request.add_header("Content-Type", "application/json")
         request.add_header("Authorization", f"Bot {self._drive.emulator.token}")
         with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()
@@ -47,6 +50,15 @@ class Stranger:
                 if any(name is not None and name.kind is kind for name in names):
                     found.append((channel["id"], message["id"], message["attachments"]))
         return sorted(found, key=lambda each: int(each[1]))
+
+    def delete_channel(self, channel: int) -> None:
+        self._call("DELETE", f"/channels/{channel}")
+
+    def make_channel(self) -> int:
+        made = self._call(
+            "POST", f"/guilds/{self._drive.emulator.guild}/channels", {"name": "haven", "type": 0}
+        )
+        return int(made["id"])
 
     def delete(self, channel: str, message: str) -> None:
         self._call("DELETE", f"/channels/{channel}/messages/{message}")
@@ -209,3 +221,50 @@ def test_contents_come_back_when_index_and_log_are_gone(filled: MountedDrive, tm
         assert (found / name).read_bytes() == name.encode() + DATA
     filled.umount()
     assert fsck(filled, 0, "--read-data")["clean"]
+
+
+def channels_of(drive: MountedDrive) -> tuple[int, list[int]]:
+    """The log, and the data channels, as config.toml has them."""
+    volume = tomllib.loads((drive.state_dir / "config.toml").read_text())["volume"]
+    return volume["log_channel"], volume["data_channels"]
+
+
+def test_a_volume_leaves_its_dying_channels(filled: MountedDrive) -> None:
+    """The log and a data channel are gone; the others go on being used."""
+    stranger = Stranger(filled)
+    log, data = channels_of(filled)
+    victim = int(stranger.messages(Kind.DATA)[0][0])
+    refused = filled.command("salvage", "--to", str(data[0]))
+    assert refused.returncode == 1
+    assert "umount" in refused.stderr
+    filled.umount()
+    told = filled.checked("salvage", "--to", str(data[0]))
+    assert "name the one to leave" in told
+    for channel in (log, victim):
+        stranger.delete_channel(channel)
+    haven = stranger.make_channel()
+    done = json.loads(filled.checked("salvage", "--to", str(haven), "--json"))
+    assert sorted(done["channels"]) == sorted((log, victim))
+    assert done["lost"] == []
+    assert channels_of(filled) == (haven, [*(each for each in data if each != victim), haven])
+    assert fsck(filled, 0, "--read-data")["clean"]
+    shutil.rmtree(filled.state_dir / "cache")
+    filled.mount()
+    for name in ("one", "two"):
+        assert (filled.mountpoint / name).read_bytes() == name.encode() + DATA
+    (filled.mountpoint / "three").write_bytes(DATA)
+    filled.barrier()
+    filled.umount()
+
+
+def test_what_could_not_be_saved_is_named(filled: MountedDrive) -> None:
+    filled.umount()
+    stranger = Stranger(filled)
+    victim = int(stranger.messages(Kind.DATA)[0][0])
+    shutil.rmtree(filled.state_dir / "cache")
+    stranger.delete_channel(victim)
+    haven = stranger.make_channel()
+    done = filled.command("salvage", "--to", str(haven))
+    assert done.returncode == 4
+    assert "lost are bytes of: /one" in done.stdout
+    assert filled.command("salvage", "--to", "123456").returncode == 1
