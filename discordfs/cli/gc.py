@@ -101,18 +101,20 @@ class _Progress:
 
 def _show(done: Mapping[str, Any]) -> None:
     would = "would be " if done["dry_run"] else ""
-    click.echo(f"{done['deleted_messages']} messages ({human(done['deleted_bytes'])}) {would}deleted")
-    click.echo(
-        f"{done['found_messages']} messages ({human(done['found_bytes'])}) to which nothing refers "
-        f"{would}condemned"
-    )
-    click.echo(f"{human(done['moved_bytes'])} of {done['moved_files']} files {would}moved")
+    click.echo(f"{_messages(done, 'deleted')} {would}deleted")
+    click.echo(f"{_messages(done, 'found')} to which nothing refers {would}condemned")
+    click.echo(f"{human(done['moved_bytes'])} in {_count(done['moved_files'], 'file')} {would}moved")
     if done["condemned_messages"]:
-        click.echo(
-            f"{done['condemned_messages']} messages ({human(done['condemned_bytes'])}) are condemned and "
-            f"deleted until {done['deleted_after']}"
-        )
+        click.echo(f"{_messages(done, 'condemned')} condemned, to be deleted by {done['deleted_after']}")
     if done["foreign_messages"]:
-        click.echo(f"{done['foreign_messages']} messages of other volumes are left alone")
+        click.echo(f"{_count(done['foreign_messages'], 'message')} of other volumes left alone")
     for trouble in done["troubles"]:
         complain(trouble)
+
+
+def _messages(done: Mapping[str, Any], which: str) -> str:
+    return f"{_count(done[f'{which}_messages'], 'message')} ({human(done[f'{which}_bytes'])})"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -57,7 +57,7 @@ def test_a_mount_frees_what_is_asked_for(drive: MountedDrive) -> None:
     assert drive.status()["garbage_bytes"] > 11 * MIB
     pass_time(drive, 3700)
     told = drive.checked("gc", drive.mountpoint)
-    assert "1 messages (12.0 MiB) deleted" in told
+    assert "1 message (12.0 MiB) deleted" in told
     assert drive.stats()["stored_bytes"] < 2 * MIB
     assert (drive.mountpoint / "f0").read_bytes() == data
     assert drive.status()["garbage_bytes"] == 0
