@@ -118,12 +118,26 @@ class Busy(User):
             self._clock.advance(GRACE_S + 60)
             self._step(lambda: chores.clean(lambda: False, lambda news: None))
 
+    def restart(self) -> None:
+        """A mount that ends, says so in the log, and is back."""
+        self.upload()
+        self._step(self._restart, synced=True)
+        self._drive = self._house.drive
+
+    def _restart(self) -> None:
+        house = self._house
+        house.drive.close()
+        house.uploader.stop()
+        house.uploader.log.end()
+        house.reopen()
+
     def live_a_day(self) -> None:
         self.make_directory()
         for deeds in (
             [self.write_new, self.write_new, self.upload, self.replace, self.edit],
             [self.rewrite, self.write_new, self.rename, self.upload, self.remove, self.upload],
             [self.write_new, self.replace, self.cut, self.upload, self.rewrite, self.clean],
+            [self.restart, self.edit],
             [self.edit, self.remove, self.write_new, self.upload, self.remove, self.clean],
             [self.write_new, self.replace, self.edit],
         ):
