@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -577,3 +578,81 @@ def test_what_is_moved_in_an_hour_is_bounded(make_kept: Callable[..., KeptHouse]
     for _ in range(4):
         kept.keep()
     assert holding(kept) == [(4 * MIB, 4 * MIB), (4 * MIB, 4 * MIB), (2 * MIB, 2 * MIB)]
+
+
+# --- the thread -----------------------------------------------------------------------------------
+
+
+def test_a_command_is_answered_by_the_running_thread(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    kept.keeper.start()
+    assert kept.keeper.gc({"dry_run": True}, lambda news: None)["condemned_messages"] == 1
+    kept.time.pass_s(HOUR_S)
+    assert kept.keeper.gc({}, lambda news: None)["deleted_messages"] == 1
+
+
+def test_for_who_hangs_up_nothing_more_is_done(kept: KeptHouse) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    paging = kept.chunks.pages
+
+    def slowly(channel: int) -> Any:
+        begun.set()
+        go_on.wait(30)
+        return paging(channel)
+
+    def hang_up(_news: object) -> None:
+        if begun.is_set():
+            raise errors.Interrupted("the asker hung up")
+
+    kept.chunks.pages = slowly  # type: ignore[method-assign]
+    kept.keeper.start()
+    with pytest.raises(errors.Interrupted):
+        kept.keeper.gc({}, hang_up)
+    go_on.set()
+    assert kept.keeper.gc({"dry_run": True}, lambda news: None)["dry_run"], "the next one is answered"
+
+
+def test_after_the_end_nobody_waits_for_an_answer(kept: KeptHouse) -> None:
+    kept.keeper.start()
+    kept.keeper.stop()
+    with pytest.raises(errors.Interrupted):
+        kept.keeper.gc({}, lambda news: None)
+
+
+@pytest.mark.expects_log("housekeeping failed", "housekeeping: ")
+def test_what_nobody_foresaw_is_told_and_tried_again_later(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    deleting = kept.chunks.delete
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    kept.chunks.delete = fail  # type: ignore[method-assign]
+    kept.keep()
+    assert "nobody foresaw this" in kept.keeper.errors[-1]
+    kept.chunks.delete = deleting  # type: ignore[method-assign]
+    kept.keep()
+    assert not kept.rows("SELECT * FROM garbage")
+
+
+def test_who_lost_the_volume_deletes_nothing(kept: KeptHouse) -> None:
+    kept.put(b"/a", os.urandom(2 * MIB))
+    kept.barrier()
+    kept.drive.unlink(b"/a")
+    kept.barrier()
+    before = kept.messages()
+    kept.uploader.lost = "somebody else writes the volume"
+    kept.time.pass_s(HOUR_S)
+    assert not kept.keeper.step()
+    with pytest.raises(errors.ReadOnly):
+        kept.gc()
+    with pytest.raises(errors.ReadOnly):
+        kept.drive.relocate(2, 0, 10, lambda: False)
+    assert kept.messages() == before
+    kept.uploader.lost = ""
