@@ -21,6 +21,8 @@ from discordfs.gc.keeper import Habits
 from discordfs.remote.memory import MemoryStore
 from tests.fs.conftest import CALLER, CHANNELS, LOG_CHANNEL
 from tests.fs.keeping import Clock, KeptHouse, drop_cache
+from tests.log.picture import picture
+from tests.log.recovering import recovered
 
 MIB = 1024**2
 PAGE = 4096
@@ -207,6 +209,13 @@ class Churn:
         for path, content in self.files.items():
             assert self.house.get(path) == content, path
 
+    def check_recovery(self) -> None:
+        """What Discord alone gives back is the drive, with all its times."""
+        self.house.barrier()
+        with recovered(self.house, self.discord, self.folder / "recovered") as found:
+            assert not found.problems
+            assert found.picture() == picture(self.house.drive, self.house.index)
+
     def live_bytes(self) -> int:
         return sum(map(len, self.files.values()))
 
@@ -227,6 +236,7 @@ class Churn:
             assert len(extents) <= 16 * -(-max(1, len(content)) // MIB), path
         drop_cache(self.house)
         self.check_contents()
+        self.check_recovery()
         self.house.check()
 
 
@@ -252,6 +262,8 @@ def churn(folder: Path, seed: int, rounds: int) -> Churn:
             user.check_contents()
         else:
             user.keep(user.rng.uniform(0, 3))
+        if number % 8 == 7:
+            user.check_recovery()
         user.check_cost()
     return user
 
@@ -259,7 +271,7 @@ def churn(folder: Path, seed: int, rounds: int) -> Churn:
 @pytest.mark.expects_log("housekeeping", "cannot be synced")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost_and_discord_stores_in_proportion(tmp_path: Path, seed: int) -> None:
-    user = churn(tmp_path, seed, rounds=24)
+    user = churn(tmp_path, seed, rounds=16)
     try:
         user.end()
     finally:
@@ -271,7 +283,7 @@ def test_nothing_is_lost_and_discord_stores_in_proportion(tmp_path: Path, seed: 
 @pytest.mark.expects_log("housekeeping", "cannot be synced")
 @pytest.mark.parametrize("seed", range(3, 9))
 def test_nothing_is_lost_in_the_long_run(tmp_path: Path, seed: int) -> None:
-    user = churn(tmp_path, seed, rounds=250)
+    user = churn(tmp_path, seed, rounds=150)
     try:
         user.end()
     finally:
