@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
+from discordfs.disk import make_directory
 from discordfs.errors import BusyError, OutcomeUnknown, Unavailable
 from discordfs.fold import CLAIM_LIFETIME_S, LISTING_LAG_S, FoldState, Place, Status
 from discordfs.follower import UNREADABLE, Follower
@@ -219,7 +220,7 @@ class Tenure:
         header = Header(
             kind, place.epoch, self._book.me, self._holder, place.seq, place.prev, self._clock(), place.claim
         )
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._outbox)
         body = self._outbox / "tenure.tmp"
         body.write_bytes(pack_header(header))
         sealed = self._chunks.seal_log(body, 0, Kind.RECORD, place.seq, self._outbox)

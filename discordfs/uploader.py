@@ -21,6 +21,7 @@ from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.cut import Cut, PieceQueue, condemnations
+from discordfs.disk import make_directory
 from discordfs.errors import DiscordfsError, Unauthorized
 from discordfs.index import Index
 from discordfs.log import Accepted, Log, Lost, Rider, Stopped
@@ -127,7 +128,7 @@ class Uploader:
         self._landed = landed
 
     def start(self) -> None:
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._outbox)
         self._staging.on_pressure(self._wake)
         self._index.logbook.garbage.set_log_channel(self._volume.log_channel)
         records = [intent.uid for intent in self._index.logbook.intents()]
