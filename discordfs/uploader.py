@@ -285,10 +285,11 @@ class Uploader:
         """The drive as it is now becomes the next record: its bytes are sealed and sent, its entries
         written down, and the recording thread does the rest."""
         with self._changed:
+            is_wanted = self._wants_record
             self._news = self._wants_record = False
         self._index.sync()
-        book = self._index.logbook
-        if not (self._has_changes() or book.garbage.is_any_to_condemn()):
+        garbage = self._index.logbook.garbage
+        if not (self._has_changes() or (is_wanted and garbage.is_any_to_condemn())):
             self._stopping.wait(_NOTHING_TO_DO_S)
             return
         try:
