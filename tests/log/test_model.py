@@ -61,4 +61,4 @@ class TestRecoveredAgainstModel(RecoveredAgainstModel.TestCase):  # type: ignore
 
 @pytest.mark.long
 class TestRecoveredAgainstModelForLong(RecoveredAgainstModel.TestCase):  # type: ignore[valid-type,misc]
-    settings = settings(ONCE, max_examples=60, stateful_step_count=40)
+    settings = settings(ONCE, max_examples=25, stateful_step_count=30)
