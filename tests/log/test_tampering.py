@@ -79,6 +79,21 @@ def test_a_flipped_bit_in_a_record_costs_that_record_and_is_said(
                 assert any(str(message.id) in problem for problem in found.problems)
 
 
+@pytest.mark.long
+def test_a_flipped_bit_in_any_byte_of_a_record_or_snapshot(
+    diary: tuple[House, list[Picture]], empty_machine: Path
+) -> None:
+    house, pictures = diary
+    house.uploader.ask_for_record(snapshot=True)
+    house.barrier()
+    for message in log_of(house)[-2:]:
+        record = message.attachments[0]
+        expected = pictures[-1] if record.name.startswith("s-") else seen(house)
+        for at in range(record.size):
+            with recovered(house, flipped(house.store, record, at), empty_machine) as found:
+                assert_same(expected, found.picture())
+
+
 def test_a_flipped_bit_in_the_only_snapshot_is_an_error(
     diary: tuple[House, list[Picture]], empty_machine: Path
 ) -> None:
