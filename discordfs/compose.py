@@ -160,14 +160,17 @@ class OpenDrive:
     def barrier(self, arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Waits until all that was closed before is on Discord, and looks whether it is. Raises TimedOut,
         with the last failure, and Damaged. A mount that does not write has nothing to wait for; `lost` says
-        why, and `stranded_files` how many files will never be on Discord from here."""
+        why, `stranded_files` how many files will never be on Discord from here, and `is_all_said` whether
+        nothing else (deletions, moved directories) is here alone either."""
         if self.is_writer:
             self._drain(arguments, progress)
         if not self.is_writer:
-            return {"lost": self.uploader.lost, "stranded_files": len(self.stranded())}
+            is_all_said = self.standing.role is Role.READER or self.index.logbook.oldest_change() is None
+            stranded = len(self.stranded())
+            return {"lost": self.uploader.lost, "stranded_files": stranded, "is_all_said": is_all_said}
         if arguments.get("verify"):
             self.verifier.verify()
-        return {"lost": "", "stranded_files": 0}
+        return {"lost": "", "stranded_files": 0, "is_all_said": True}
 
     def _drain(self, arguments: Mapping[str, Any], progress: Progress) -> None:
         timeout = arguments.get("timeout")

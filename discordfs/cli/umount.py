@@ -29,7 +29,7 @@ END_TIMEOUT_S = 60.0
 def barrier(mountpoint: str, timeout: float | None, state_dir: Path | None) -> None:
     """Waits until all that was closed before is on Discord, and looks whether it is."""
     answer = _drain(registry.find(absolute(mountpoint)), timeout, verify=True)
-    if answer["lost"] and answer["stranded_files"]:
+    if not answer["is_all_said"]:
         raise BusyError(_lost(answer))
 
 
@@ -71,6 +71,8 @@ def _drain(mount: Mount, timeout: float | None, verify: bool = False) -> dict[st
 
 
 def _lost(answer: dict[str, Any]) -> str:
+    if not answer["stranded_files"]:
+        return f"what was deleted or moved last is so on this machine alone: {answer['lost']}"
     return (
         f"{answer['stranded_files']} files stay on this machine alone ({answer['lost']}): "
         "'discordfs resubmit' saves them"

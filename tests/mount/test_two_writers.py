@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,24 +189,36 @@ def trees(notes: Path, hand: int) -> list[Tree]:
     return found
 
 
+def last_acknowledged(drive: MountedDrive, notes: Path) -> list[int]:
+    """Waits for Discord again and again, until that fails; how much of what each hand did was then there."""
+    acknowledged = [0] * HANDS
+    while True:
+        done = [deeds(notes, hand)[1] for hand in range(HANDS)]
+        if drive.command("barrier", drive.mountpoint).returncode:
+            return acknowledged
+        acknowledged = done
+
+
 @pytest.mark.long
 def test_a_take_over_while_the_first_writes(machines: Machines) -> None:
-    """The second has everything that a barrier on the first had acknowledged, and of what came later a
-    beginning; the first keeps all of it."""
+    """The second has everything that a barrier on the first had acknowledged, to the last moment, and of what
+    came later a beginning; the first keeps all of it."""
     first, second = machines.first, machines.second
     with writing(machines) as notes:
         wait_until("the user has done something", lambda: deeds(notes, 0)[1] > 10)
-        done = [deeds(notes, hand)[1] for hand in range(HANDS)]
         first.barrier()
         recovered(machines, second)
-        machines.take_over()
+        with ThreadPoolExecutor(1) as beside:
+            acknowledged = beside.submit(last_acknowledged, first, notes)
+            machines.take_over()
+            done = acknowledged.result()
     for hand in range(HANDS):
         check_is_of_one_moment(second.mountpoint / f"hand{hand}", notes, hand, done[hand])
         check_is_of_one_moment(first.mountpoint / f"hand{hand}", notes, hand, deeds(notes, hand)[1])
     put(second, after=b"the second goes on")
     check_winner(machines)
-    theirs = contents(second)
-    check_loser(machines, {path: data for path, data in contents(first).items() if theirs.get(path) != data})
+    theirs = {b"", *contents(second).values()}
+    check_loser(machines, {path: data for path, data in contents(first).items() if data not in theirs})
 
 
 def check_is_of_one_moment(place: Path, notes: Path, hand: int, least: int) -> None:
@@ -293,6 +306,24 @@ def test_what_the_first_had_staged_in_its_sleep_is_kept(machines: Machines) -> N
     machines.take_over()
     os.kill(pid, signal.SIGCONT)
     check_end(machines, kept, mine)
+
+
+@pytest.mark.long
+def test_the_losers_barrier_acknowledges_no_more_than_the_winner_has(
+    machines: Machines,
+) -> None:
+    """Not even that a file was deleted, or a directory moved."""
+    (machines.first.mountpoint / "directory").mkdir()
+    (machines.first.mountpoint / "directory" / "file").write_bytes(b"in a directory")
+    kept = begun(machines)
+    (machines.first.mountpoint / "older").unlink()
+    (machines.first.mountpoint / "directory").rename(machines.first.mountpoint / "moved")
+    pid = machines.asleep()
+    machines.take_over()
+    os.kill(pid, signal.SIGCONT)
+    done = machines.first.command("barrier", machines.first.mountpoint)
+    assert (done.returncode, "on this machine alone" in done.stderr) == (1, True), done.stderr
+    assert contents(machines.second) == kept | {"older": b"older", "directory/file": b"in a directory"}
 
 
 @pytest.mark.long
