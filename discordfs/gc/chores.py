@@ -41,8 +41,9 @@ Tell = Callable[[Mapping[str, Any]], None]
 @dataclass(frozen=True, slots=True)
 class Cleaned:
     """What `gc` did, or (`dry_run`) would do. `condemned_*` wait for the end of the grace time, the last of
-    them until `deleted_after` (ISO 8601, or null); `found_*` of these nothing referred to. `foreign_messages`
-    belong to other volumes. Sizes in bytes, as far as they are known."""
+    them until `deleted_after` (ISO 8601, or null); `found_*` of these nothing referred to. `older_*` are from
+    before this machine wrote the volume, and stay, `foreign_messages` are of other volumes. Sizes in bytes,
+    as far as they are known."""
 
     dry_run: bool
     deleted_messages: int
@@ -54,6 +55,8 @@ class Cleaned:
     condemned_messages: int
     condemned_bytes: int
     deleted_after: str | None
+    older_messages: int
+    older_bytes: int
     foreign_messages: int
     troubles: tuple[str, ...]
 
@@ -75,7 +78,7 @@ class Chores:
         monotonic: Callable[[], float],
     ) -> None:
         self._index, self._chunks, self._uploader = index, chunks, uploader
-        self._volume, self._grace_s, self._monotonic = volume, grace_s, monotonic
+        self._grace_s, self._monotonic = grace_s, monotonic
         self._pause = threading.Event()
         reader = LogReader(chunks, volume.log_channel)
         self.collector = Collector(chunks, reader, index.logbook, grace_s)
@@ -92,10 +95,10 @@ class Chores:
 
     # --- one by one -----------------------------------------------------------------------------------
 
-    def sweep(self, since_ns: int, cancelled: Cancelled) -> Found:
+    def sweep(self, since_ns: int, cancelled: Cancelled, takes_older: bool = False) -> Found:
         """Looks for strays since that time (Discord's, epoch ns), and has a record condemn them."""
         now, head = self._chunks.now_ns(), self._index.logbook.state().head_seq
-        found = self.sweeper.sweep(since_ns, cancelled)
+        found = self.sweeper.sweep(since_ns, cancelled, takes_older)
         if self.sweeper.note(found)[0]:
             self._uploader.ask_for_record()
         if found.is_complete:
@@ -129,14 +132,15 @@ class Chores:
 
     # --- all of it ------------------------------------------------------------------------------------
 
-    def clean(self, cancelled: Cancelled, tell: Tell) -> Cleaned:
-        """Deletes, looks, moves, condemns, and deletes once more what that made due. Interruptible at any
-        point: what is done stands. Raises Interrupted, Unavailable, ReadOnly, and Discord's other answers."""
+    def clean(self, cancelled: Cancelled, tell: Tell, takes_older: bool = False) -> Cleaned:
+        """Deletes, looks, moves, condemns, and deletes once more what that made due. `takes_older`: also what
+        is from before this machine wrote the volume. Interruptible at any point: what is done stands. Raises
+        Interrupted, Unavailable, ReadOnly, and Discord's other answers."""
         if self._uploader.lost:
             raise ReadOnly(self._uploader.lost)
         before = self._collect(cancelled, tell)
         tell({"doing": "looking for messages that nothing refers to"})
-        found = self.sweep(0, cancelled)
+        found = self.sweep(0, cancelled, takes_older)
         moved = self._move_all(cancelled, tell)
         tell({"doing": "waiting for Discord"})
         self.flush(cancelled)
@@ -151,9 +155,10 @@ class Chores:
         waiting = self._index.logbook.garbage.waiting()
         return _cleaned(waiting, self._grace_s, False, deleted, found, moved)
 
-    def look(self, cancelled: Cancelled, tell: Tell) -> Cleaned:
+    def look(self, cancelled: Cancelled, tell: Tell, takes_older: bool = False) -> Cleaned:
         """What `clean` would do. Changes nothing, here or on Discord."""
-        return preview(self._index, self._chunks, self._volume, self._grace_s, cancelled, tell)
+        sweeper, collector = self.sweeper, self.collector
+        return preview(self._index, sweeper, collector, self._grace_s, cancelled, tell, takes_older)
 
     def _collect(self, cancelled: Cancelled, tell: Tell) -> Deleted:
         tell({"doing": "deleting what was condemned"})
@@ -175,18 +180,33 @@ class Chores:
 
 
 def preview(
-    index: Index, chunks: ChunkStore, volume: VolumeEntry, grace_s: float, cancelled: Cancelled, tell: Tell
+    index: Index,
+    sweeper: Sweeper,
+    collector: Collector,
+    grace_s: float,
+    cancelled: Cancelled,
+    tell: Tell,
+    takes_older: bool,
 ) -> Cleaned:
     """What gc would do in this volume. Changes nothing. Raises Discord's answers."""
     tell({"doing": "looking for messages that nothing refers to"})
-    found = Sweeper(chunks, index.logbook, volume, grace_s).sweep(0, cancelled)
-    collector = Collector(chunks, LogReader(chunks, volume.log_channel), index.logbook, grace_s)
+    found = sweeper.sweep(0, cancelled, takes_older)
     stretches = worth_moving(index.upkeep, is_asked=True)
     moved = Moved(
         sum(index.upkeep.bytes_in(stretch) for stretch in stretches),
         {stretch.ino for stretch in stretches},
     )
     return _cleaned(index.logbook.garbage.waiting(), grace_s, True, Deleted(*collector.due()), found, moved)
+
+
+def preview_of(
+    index: Index, chunks: ChunkStore, volume: VolumeEntry, grace_s: float, tell: Tell, takes_older: bool
+) -> Cleaned:
+    """The same of a volume that nobody has mounted."""
+    reader = LogReader(chunks, volume.log_channel)
+    collector = Collector(chunks, reader, index.logbook, grace_s)
+    sweeper = Sweeper(chunks, index.logbook, volume, grace_s)
+    return preview(index, sweeper, collector, grace_s, lambda: False, tell, takes_older)
 
 
 def _cleaned(
@@ -204,6 +224,8 @@ def _cleaned(
         condemned_messages=waiting.messages,
         condemned_bytes=waiting.bytes,
         deleted_after=iso(due_ns) if waiting.messages else None,
+        older_messages=len(found.older),
+        older_bytes=sum(stray.bytes for stray in found.older),
         foreign_messages=found.foreign,
         troubles=(*deleted.troubles, *found.troubles, *moved.troubles),
     )

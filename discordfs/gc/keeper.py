@@ -62,6 +62,7 @@ class _Request:
     """`gc`, as a command asked for it."""
 
     is_dry: bool
+    takes_older: bool
     done: threading.Event = field(default_factory=threading.Event)
     is_cancelled: bool = False
     news: Mapping[str, Any] = field(default_factory=dict)
@@ -267,9 +268,9 @@ class Housekeeper:
     def gc(
         self, arguments: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
     ) -> dict[str, Any]:
-        """What `discordfs gc` asks for (`dry_run`: bool): waits until it is done, and says what that was, by
-        the names of chores.Cleaned. Raises what went wrong, and whatever `progress` raises."""
-        request = _Request(bool(arguments.get("dry_run")))
+        """What `discordfs gc` asks for (`dry_run`, `all`: bool): waits until it is done, and says what that
+        was, by the names of chores.Cleaned. Raises what went wrong, and whatever `progress` raises."""
+        request = _Request(bool(arguments.get("dry_run")), bool(arguments.get("all")))
         with self._changed:
             if self._is_stopping:
                 raise Interrupted("the mount ends")
@@ -291,7 +292,7 @@ class Housekeeper:
 
         try:
             do = self._chores.look if request.is_dry else self._chores.clean
-            request.result = do(cancelled, request.tell)
+            request.result = do(cancelled, request.tell, request.takes_older)
             self._finish(request, None)
         except (DiscordfsError, OSError) as error:
             self._finish(request, error)

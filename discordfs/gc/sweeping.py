@@ -8,8 +8,8 @@ In doubt a message stays:
 - of the log, and not older than the oldest snapshot by an hour: the chain may need it. A claim that was
   adopted is in no table, and neither is a copy of a record that another reader may have taken;
 - a chunk on its way, in whichever of its copies; a copy in another channel than the chunk's (garbage.py);
-- files' bytes from before our own time as the writer, where the log cannot be read whole: the chunks may be
-  all that is left of what it told.
+- from before our own time as the writer, unless somebody asks for that: where records of the former writer
+  were deleted or cannot be read, the chunks are all that is left of what they told.
 
 Limits: a page of messages in memory, and what was found; one request a page, two for each stray. Threading:
 one thread; asks Discord.
@@ -35,10 +35,12 @@ _LOG_MARGIN_NS = 3600 * 10**9  # a claim before the snapshot may be adopted afte
 
 @dataclass(slots=True)
 class Found:
-    """What a look through the channels found: strays by channel, messages of other volumes, and sentences
-    about what could not be read. `is_complete`: it came to its end."""
+    """What a look through the channels found: strays by channel; those from before our time, which stay;
+    how many messages are of other volumes; and sentences about what could not be read. `is_complete`: it
+    came to its end."""
 
     strays: dict[int, list[Stray]] = field(default_factory=dict)
+    older: list[Stray] = field(default_factory=list)
     foreign: int = 0
     troubles: list[str] = field(default_factory=list)
     is_complete: bool = False
@@ -57,16 +59,16 @@ class Sweeper:
         self._chunks, self._book, self._volume = chunks, book, volume
         self._age_ns = int(max(grace_s, LOG_GRACE_S) * 1e9)
 
-    def sweep(self, since_ns: int, cancelled: Callable[[], bool]) -> Found:
-        """Looks at the messages since that time (Discord's, epoch ns); changes nothing. The log goes first:
-        what is wrong with it decides about the rest. Raises as listings do."""
+    def sweep(self, since_ns: int, cancelled: Callable[[], bool], takes_older: bool = False) -> Found:
+        """Looks at the messages since that time (Discord's, epoch ns); changes nothing. `takes_older`: what
+        is from before our time counts too, if the log can be read whole. So the log goes first. Raises as
+        listings do."""
         found, log_channel = Found(), self._volume.log_channel
-        is_thorough = since_ns < snowflake_ns(self._book.state().since)
         for channel in dict.fromkeys((log_channel, *self._volume.data_channels)):
             for page in self._pages(channel, since_ns):
                 if cancelled():
                     return found
-                self._judge(channel, page, found, is_thorough)
+                self._judge(channel, page, found, takes_older)
         found.is_complete = True
         return found
 
@@ -91,27 +93,29 @@ class Sweeper:
             if page[-1].id < oldest:
                 return
 
-    def _judge(self, channel: int, page: list[Message], found: Found, is_thorough: bool) -> None:
-        newest = snowflake_at(self._chunks.now_ns() - self._age_ns)
+    def _judge(self, channel: int, page: list[Message], found: Found, takes_older: bool) -> None:
+        newest, since = snowflake_at(self._chunks.now_ns() - self._age_ns), self._book.state().since
         old = {message.id: message for message in page if message.id < newest}
         strays = [stray for message in old.values() if (stray := _stray(message)) is not None]
         for stray in self._garbage.unknown(channel, strays):
-            if self._may_go(old[stray.message], found, is_thorough):
+            if not self._is_useless(old[stray.message], found, takes_older):
+                continue
+            if stray.message >= since or (takes_older and not found.log_is_damaged):
                 found.strays.setdefault(channel, []).append(stray)
+            else:
+                found.older.append(stray)
 
     @property
     def _garbage(self) -> Garbage:
         return self._book.garbage
 
-    def _may_go(self, message: Message, found: Found, is_thorough: bool) -> bool:
-        """Whether it is ours, and of no use to anybody. What of the log is needed is looked at only where
-        that decides about others."""
-        if _is_of_log(message):
-            limit = snowflake_at(snowflake_ns(self._garbage.horizon()) - _LOG_MARGIN_NS)
-            is_old = message.id < limit
-            return (is_old or is_thorough) and self._is_ours(message, found) and is_old
-        is_older_than_us = message.id < self._book.state().since
-        return not (found.log_is_damaged and is_older_than_us) and self._is_ours(message, found)
+    def _is_useless(self, message: Message, found: Found, takes_older: bool) -> bool:
+        """Whether it is ours, and of no use to anybody. What of the log is needed is read only where that
+        decides about what is older."""
+        if not _is_of_log(message):
+            return self._is_ours(message, found)
+        is_old = message.id < snowflake_at(snowflake_ns(self._garbage.horizon()) - _LOG_MARGIN_NS)
+        return (is_old or takes_older) and self._is_ours(message, found) and is_old
 
     def _is_ours(self, message: Message, found: Found) -> bool:
         try:

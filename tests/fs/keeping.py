@@ -88,10 +88,10 @@ class KeptHouse(House):
         with self.index._database.reading() as connection:
             return connection.execute(sql).fetchall()
 
-    def gc(self, dry_run: bool = False) -> dict[str, Any]:
+    def gc(self, dry_run: bool = False, takes_older: bool = False) -> dict[str, Any]:
         """As `discordfs gc` does, on this thread."""
         chores = self.keeper._chores
-        done = (chores.look if dry_run else chores.clean)(lambda: False, lambda news: None)
+        done = (chores.look if dry_run else chores.clean)(lambda: False, lambda news: None, takes_older)
         return {name: getattr(done, name) for name in done.__dataclass_fields__}
 
 

@@ -18,7 +18,7 @@ from discordfs.gc.keeper import Habits
 from discordfs.keys import VolumeKeys
 from discordfs.model import Kind, Piece
 from discordfs.records import Header, RecordType, pack_header
-from discordfs.remote.base import UploadFile
+from discordfs.remote.base import UploadFile, snowflake_at
 from tests.fs.conftest import CALLER, CHANNELS, LOG_CHANNEL
 from tests.fs.keeping import HOUR_S, KeptHouse, drop_cache
 
@@ -271,25 +271,42 @@ def test_what_cannot_be_read_stays_and_is_told(kept: KeptHouse) -> None:
     assert stray in kept.messages()
 
 
-@pytest.mark.expects_log("came damaged")
-def test_where_the_log_is_damaged_bytes_from_before_our_time_stay(
-    make_kept: Callable[..., KeptHouse],
-) -> None:
-    """A snapshot that cannot be read may have told of them: they are all that is left."""
-    kept = make_kept()
+def take_over_now(house: KeptHouse) -> None:
+    """As if the volume had been another machine's until now."""
+    house.time.pass_s(1)
+    with house.index.changing() as connection:
+        connection.execute("UPDATE log SET since = ?", (snowflake_at(house.time()),))
+    house.time.pass_s(HOUR_S)
+
+
+def test_what_a_former_writer_left_stays_unless_somebody_asks_for_it(kept: KeptHouse) -> None:
+    """Records of his may have been deleted: then it is all that is left of what they told."""
     old = post_stray(kept, kept.chunks)
-    kept.time.pass_s(60)
+    take_over_now(kept)
+    new = post_stray(kept, kept.chunks)
+    kept.time.pass_s(HOUR_S)
+    report = kept.gc()
+    assert (report["found_messages"], report["older_messages"]) == (1, 1)
+    kept.time.pass_s(HOUR_S)
+    assert kept.gc(takes_older=True)["found_messages"] == 1
+    assert new not in kept.messages()
+    kept.time.pass_s(HOUR_S)
+    kept.gc()
+    assert old not in kept.messages()
+
+
+@pytest.mark.expects_log("came damaged")
+def test_where_the_log_is_damaged_even_those_who_ask_keep_it(kept: KeptHouse) -> None:
+    old = post_stray(kept, kept.chunks)
     body = kept.root / "snapshot.tmp"
     body.write_bytes(b"unreadable")
     lost = kept.chunks.post(kept.chunks.seal_log(body, 0, Kind.SNAPSHOT, 7, kept.root), LOG_CHANNEL).message
     (attachment,) = kept.store._channels[LOG_CHANNEL].messages[lost].attachments
     kept.store.replace_bytes(attachment.id, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
-    with kept.index.changing() as connection:
-        connection.execute("UPDATE log SET since = ?", (lost + 1,))  # the volume was taken over after that
-    kept.time.pass_s(HOUR_S)
-    report = kept.keeper._chores.sweep(0, lambda: False)
-    assert report.log_is_damaged
-    assert report.counts() == (0, 0)
+    take_over_now(kept)
+    found = kept.keeper._chores.sweep(0, lambda: False, takes_older=True)
+    assert found.counts() == (0, 0)
+    assert [stray.message for stray in found.older] == [old]
     assert {old, lost} <= kept.messages()
 
 
