@@ -177,11 +177,11 @@ class Upkeep:
         chunks = self.chunks()
         if not chunks or not percent:
             return False
-        due_ns, interval_ns = self.mark("next_check"), int(_DAY_NS / (chunks * percent / 100))
-        if not due_ns:
-            self.set_marks(next_check=now_ns + interval_ns)
-            return False
+        marked_ns, interval_ns = self.mark("next_check"), int(_DAY_NS / (chunks * percent / 100))
+        due_ns = min(marked_ns or now_ns + interval_ns, now_ns + interval_ns)  # there may be more by now
         if due_ns > now_ns:
+            if due_ns != marked_ns:
+                self.set_marks(next_check=due_ns)
             return False
         self.set_marks(next_check=max(due_ns, now_ns - _DAY_NS) + interval_ns)
         return True

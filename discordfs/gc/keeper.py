@@ -232,8 +232,8 @@ class Housekeeper:
 
     def _is_sweep_due(self, swept: int) -> bool:
         """Once in the time that is set, if anything was recorded since."""
-        every_ns = int(self._habits.sweep_every_s * 1e9)
-        is_time = swept and every_ns and self._chunks.now_ns() - swept >= every_ns
+        every_ns, since_ns = int(self._habits.sweep_every_s * 1e9), self._chunks.now_ns() - swept
+        is_time = swept and every_ns and (since_ns >= every_ns or since_ns < -every_ns)  # a clock was wrong
         return bool(is_time) and self._index.logbook.state().head_seq != self._index.upkeep.mark("swept_head")
 
     def _compact(self) -> bool:

@@ -92,6 +92,16 @@ def test_one_percent_a_day_is_one_percent_a_day(make_kept: Callable[..., KeptHou
     assert len(checked) == 5
 
 
+def test_a_volume_that_grows_is_checked_faster_at_once(make_kept: Callable[..., KeptHouse]) -> None:
+    kept = make_kept(habits=Habits(quiet_s=0.0, sweep_every_s=0.0, check_percent=10.0))
+    fill(kept, 1)
+    keep_for(kept, 0.2)  # the next one would be due in ten days
+    fill(kept, 10)
+    checked = watch_checks(kept)
+    keep_for(kept, 2.2)
+    assert len(checked) == 2
+
+
 def test_a_mount_that_was_away_for_long_makes_up_for_a_day_at_most(kept: KeptHouse) -> None:
     fill(kept, 4)
     keep_for(kept, 1)
