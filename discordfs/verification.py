@@ -13,12 +13,13 @@ from collections.abc import Iterable
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.errors import Damaged, MissingError, RemoteGone
+from discordfs.fold import FoldState
 from discordfs.index import Index
 from discordfs.model import ChunkRef
 from discordfs.remote.base import Message, snowflake_at
 
 _CHECKED = "barrier"  # the counter: Discord's time (epoch ns) until which all posts are checked
-_SLACK_NS = 120 * 10**9
+_SLACK_NS = 5 * 10**9  # Discord's time is known to a second or so
 _NAMED = 3  # files in a message
 
 
@@ -27,9 +28,14 @@ class Verifier:
 
     def __init__(self, index: Index, chunks: ChunkStore, log_channel: int) -> None:
         self._index, self._chunks, self._log_channel = index, chunks, log_channel
+        self._verified = b""  # the newest record at the last check
 
     def verify(self) -> None:
-        """Raises Damaged when something is not as it was posted, and as Discord answers."""
+        """Raises Damaged when something is not as it was posted, and as Discord answers. Nothing is asked
+        when nothing was recorded since."""
+        head = self._index.logbook.state()
+        if head.head_uid == self._verified:
+            return
         begin = self._next_begin()
         since = snowflake_at(self._begin())
         chunks = self._index.ledger.named_since(since)
@@ -41,12 +47,13 @@ class Verifier:
                 f"{len(wrong)} messages are not on Discord any more as they were posted; in them: "
                 f"{self._files(wrong)}. 'discordfs fsck --repair' sends again what this machine still has"
             )
-        self._read_newest_record()
+        self._read_record(head)
         with self._index.changing() as connection:
             connection.execute(
                 "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET ceiling = ?2",
                 (_CHECKED, begin),
             )
+        self._verified = head.head_uid
 
     def _begin(self) -> int:
         with self._index.changing() as connection:
@@ -77,8 +84,7 @@ class Verifier:
         sizes = {attachment.id: attachment.size for attachment in message.attachments}
         return all(sizes.get(each.id) == each.size for each in ref.attachments)
 
-    def _read_newest_record(self) -> None:
-        state = self._index.logbook.state()
+    def _read_record(self, state: FoldState) -> None:
         if not state.epoch:
             return
         try:
