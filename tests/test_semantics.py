@@ -23,6 +23,7 @@ LOSS, PREFIXES, ORDER = "log/test_loss_of_the_machine.py::", "log/test_prefixes.
 TAMPERING, LOST_ANSWERS = "log/test_tampering.py::", "log/test_lost_answers.py::"
 RECOVERY, READER, TENURE = "mount/test_recovery.py::", "roles/test_reader.py::", "roles/test_tenure.py::"
 TWO, TAKEOVER, FSCK = "mount/test_two_writers.py::", "mount/test_takeover.py::", "fsck/test_mounted.py::"
+GC, CHECKING = "fs/test_gc.py::", "fs/test_checking.py::"
 FACE, REMOTE_SYNC = "face/test_operations.py::", "fs/test_remotesync.py::"
 
 PROMISES: dict[str, tuple[str, ...]] = {
@@ -188,6 +189,29 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "after 10 minutes without any progress they get `ENOSPC`": (
         CONTENTS + "test_a_full_staging_is_no_space_once_nothing_moves",
         "unit/local/test_staging.py::test_a_writer_at_the_quota_waits_until_something_is_freed",
+    ),
+    "What is removed or overwritten leaves Discord an hour later": (
+        GC + "test_a_removed_files_message_goes_after_the_grace_time_and_not_before",
+        GC + "test_each_message_has_a_grace_time_of_its_own",
+    ),
+    "at most four times what is there, and 64 MiB": (
+        "fs/test_churn.py::test_nothing_is_lost_and_discord_stores_in_proportion",
+        GC + "test_what_is_left_of_a_chunk_moves_and_the_rest_is_freed",
+    ),
+    "in doubt a message stays": (
+        GC + "test_a_chunk_whose_post_is_still_in_doubt_is_nobodys_garbage",
+        GC + "test_what_cannot_be_read_stays_and_is_told",
+        GC + "test_what_the_chain_may_need_stays_in_the_log",
+    ),
+    "What another writer left is left to `gc --all`": (
+        GC + "test_what_a_former_writer_left_stays_unless_somebody_asks_for_it",
+    ),
+    "sends anew what its cache still has of those that were lost or altered": (
+        CHECKING + "test_damage_is_mended_from_the_cache",
+        CHECKING + "test_a_message_that_somebody_deleted_is_sent_anew_from_the_cache",
+    ),
+    "`status` names the files that lost": (
+        CHECKING + "test_what_no_cache_has_is_told_by_file_and_the_rest_can_be_read",
     ),
     "On a full local disk writing is `ENOSPC`": (
         CRASH + "test_on_a_full_disk_writing_fails_removing_works_and_nothing_is_damaged",
