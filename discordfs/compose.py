@@ -13,9 +13,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,9 @@ from discordfs.control import Progress
 from discordfs.disk import boot_id
 from discordfs.errors import (
     DiscordfsError,
-    Forbidden,
-    MissingError,
-    RateLimited,
     ReadOnly,
-    RemoteGone,
     TimedOut,
-    Unavailable,
 )
-from discordfs.fold import FoldState
 from discordfs.follower import Follower
 from discordfs.fs import Drive
 from discordfs.fsck.mounted import DeletionWatch, Doctor
@@ -48,9 +43,10 @@ from discordfs.log import Lost
 from discordfs.logreading import LogReader, describe_holder
 from discordfs.lookout import Lookout
 from discordfs.model import Caller, Filesystem, QueueStatus
+from discordfs.opening import assume_role, check_index_is_there
 from discordfs.records import VolumeEntry
-from discordfs.recovery import NO_INTENT, hidden
-from discordfs.remote.base import MessageStore
+from discordfs.recovery import hidden
+from discordfs.remote.base import Message, MessageStore
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.loop import Loop
 from discordfs.remote.retrying import RetryingStore
@@ -251,11 +247,14 @@ def open_drive(
         free = state.free_bytes()
         there = connect(undo, account, keys, volume.uid, state.cache, settings.cache_bytes(free))
         reader = LogReader(there.chunks, volume.log_channel)
-        _check_index_is_there(state, there, reader, is_reachable)
+        check_index_is_there(
+            state.index_file, there.chunks, reader, is_reachable, partial(_are_hidden, there)
+        )
         owner = Caller(os.geteuid(), os.getegid())
         index = Index(state.index_file, time.time_ns(), owner, boot_id(), state.staging)
         undo.callback(index.close)
-        standing = _assume(state, there, reader, index, wish, is_reachable, progress)
+        tenure = _tenure(state, there, reader, index)
+        standing = assume_role(tenure, index, there.chunks, reader, wish, is_reachable, progress)
         staging = Staging(
             state.staging, settings.staging_bytes(free), index.ledger.staged_by_segment(), time.monotonic
         )
@@ -293,38 +292,15 @@ def open_drive(
     )
 
 
-# --- before anything runs ---------------------------------------------------------------------------
-
-
-def _check_index_is_there(
-    state: StateDirectory, there: Connection, reader: LogReader, is_reachable: bool
-) -> None:
-    """A volume that has a log must never begin as an empty one because its index is lost."""
-    if state.index_file.exists():
-        return
-    lost = f"the index {state.index_file} is missing"
-    if not is_reachable:
-        raise Unavailable(f"{lost}, and Discord cannot be asked now whether the volume has ever been used")
-    asked_ns = there.chunks.now_ns()
-    messages = there.chunks.list_after(reader.channel, 0)
-    look = reader.fold(FoldState(), messages, asked_ns)
-    if look.messages or look.unreadable:
-        raise MissingError(f"{lost}, and the volume has a log: 'discordfs recover' builds the index from it")
+def _are_hidden(there: Connection, messages: Sequence[Message]) -> bool:
     me = there.loop.call(there.remote.login(), LOGIN_TIMEOUT_S)
-    if hidden(messages, me) and not there.loop.call(sees_others(there.remote), LOGIN_TIMEOUT_S):
-        raise Forbidden(f"{lost}, and {NO_INTENT.format(channel=reader.channel)}")
+    if not hidden(messages, me):
+        return False
+    return not there.loop.call(sees_others(there.remote), LOGIN_TIMEOUT_S)
 
 
-def _assume(
-    state: StateDirectory,
-    there: Connection,
-    reader: LogReader,
-    index: Index,
-    wish: Wish,
-    is_reachable: bool,
-    progress: Callable[[str], None],
-) -> Standing:
-    tenure = Tenure(
+def _tenure(state: StateDirectory, there: Connection, reader: LogReader, index: Index) -> Tenure:
+    return Tenure(
         index=index,
         chunks=there.chunks,
         reader=reader,
@@ -334,26 +310,6 @@ def _assume(
         random_bytes=os.urandom,
         wait=threading.Event().wait,
     )
-    try:
-        if is_reachable:
-            _check_messages_are_shown(there, reader, index)
-        return tenure.assume(wish, is_reachable, progress)
-    except (Unavailable, RateLimited, TimedOut) as error:
-        log.warning("Discord cannot be asked who writes the volume (%s)", error)
-        return tenure.assume(wish, is_reachable=False, progress=progress)
-
-
-def _check_messages_are_shown(there: Connection, reader: LogReader, index: Index) -> None:
-    """A bot that may not see what others wrote must not take its own blindness for damage."""
-    head = index.logbook.state().head_message
-    if not head:
-        return
-    try:
-        message = there.chunks.message(reader.channel, head)
-    except RemoteGone:  # deleted by somebody: what that means is for others to say
-        return
-    if not message.attachments:
-        raise Forbidden(NO_INTENT.format(channel=reader.channel))
 
 
 # --- running ----------------------------------------------------------------------------------------

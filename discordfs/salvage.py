@@ -4,9 +4,8 @@ The order, which is the safety: each chunk is posted to the new channel, and onl
 there; when all that can be copied is, the index is made ready for a snapshot (in a new term, if the log
 moves, so that nobody mistakes the old one for it), and only then does config.toml name the new channels.
 Nothing is deleted. Interrupted at any point, the next attempt goes on: what was posted is recognised, what
-was noted is not looked at again. What no message gives any more comes from the disk cache (`rescue`),
-and else
-is named.
+was noted is not looked at again. What no message gives any more comes from the disk cache (`rescue`), and
+else is named.
 
 Job: steps of that, on an index that no uploader works on; the commands put them together. Limits: one chunk
 on the disk at a time. Errors: Discord's answers about the new channel; OSError. Threading: one thread; asks

@@ -55,6 +55,7 @@ ORDER = (
     "lookout",
     "tenure",
     "recovery",
+    "opening",
     "readahead",
     "node",
     "nodes",

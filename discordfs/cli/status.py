@@ -64,6 +64,8 @@ def _table(answer: dict[str, Any]) -> Table:
     cache = answer["cache"]
     rows = {
         "volume": answer["volume"],
+        "written by": "this mount" if answer["writer"] else answer["holder"],
+        "only here": f"{answer['stranded_files']} files: 'discordfs resubmit' saves them",
         "Discord": answer["api"],
         "state": f"{answer['state_dir']} (process {answer['pid']})",
         "to go": f"{human(answer['staged_bytes'])} in {answer['staged_files']} files, "
@@ -75,6 +77,8 @@ def _table(answer: dict[str, Any]) -> Table:
         "requests": str(sum(answer["requests"].values())),
         "last error": answer["errors"][-1] if answer["errors"] else "none",
     }
+    if not answer["stranded_files"]:
+        del rows["only here"]
     for name, value in rows.items():
         table.add_row(name, value)
     return table
