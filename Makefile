@@ -3,6 +3,8 @@
 PYTHON = .venv/bin/python
 # Options for pytest, such as ARGS='-k rename -x'.
 ARGS =
+# Processes that share the tests; most of their time is waiting. A module's tests mostly stay together.
+JOBS = 2
 # Minutes for a rotating share of the long tests; empty: all of them.
 SHARE =
 
@@ -21,7 +23,7 @@ demo-stop: ## upload what is left, unmount, end the emulator
 
 test: ## all tests but the long ones
 	@scripts/setup dev
-	$(PYTHON) -m pytest -m 'not long and not live' $(ARGS)
+	$(PYTHON) -m pytest -m 'not long and not live' -n $(JOBS) --dist worksteal $(ARGS)
 
 test-long: ## the long tests; SHARE=30 runs today's share of them, for 30 minutes at most
 	@scripts/setup dev

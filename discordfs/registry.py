@@ -71,22 +71,23 @@ def _places() -> list[Path]:
     return [place for place in places if place.is_dir()]
 
 
-def _file_name(mountpoint: str) -> str:
-    return hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:32] + ".json"
+def _file_name(mount: Mount) -> str:
+    """Of a process's own, so that whoever clears away a dead one's never takes that of its successor."""
+    return f"{hashlib.sha256(os.fsencode(mount.mountpoint)).hexdigest()[:32]}.{mount.pid}.json"
 
 
 def add(mountpoint: str, state_dir: str) -> Mount:
     """Lists this process's mount."""
     mount = Mount(mountpoint, state_dir, os.getpid(), start_of(os.getpid()))
-    path = runtime_dir(os.geteuid()) / _file_name(mountpoint)
-    draft = path.with_suffix(f".{mount.pid}.tmp")
+    path = runtime_dir(os.geteuid()) / _file_name(mount)
+    draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(asdict(mount)), encoding="utf-8")
     os.replace(draft, path)
     return mount
 
 
 def remove(mount: Mount) -> None:
-    (runtime_dir(os.geteuid()) / _file_name(mount.mountpoint)).unlink(missing_ok=True)
+    (runtime_dir(os.geteuid()) / _file_name(mount)).unlink(missing_ok=True)
 
 
 def running() -> list[Mount]:

@@ -168,14 +168,15 @@ class Stranger:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def messages(self) -> set[tuple[str, str]]:
-        """(channel, message) of everything that has attachments."""
-        found = set()
+    def messages(self) -> dict[tuple[str, str], int]:
+        """(channel, message) of everything that has attachments, and how many bytes they are."""
+        found = {}
         for channel in self._call("GET", f"/guilds/{self._drive.emulator.guild}/channels"):
             if channel["type"] == 0:
                 for message in self._call("GET", f"/channels/{channel['id']}/messages?limit=100"):
                     if message["attachments"]:
-                        found.add((channel["id"], message["id"]))
+                        sizes = [attachment["size"] for attachment in message["attachments"]]
+                        found[channel["id"], message["id"]] = sum(sizes)
         return found
 
     def delete(self, message: tuple[str, str]) -> None:
@@ -189,12 +190,11 @@ def test_a_message_deleted_by_a_stranger_damages_only_its_file(real_drive: Mount
         before = stranger.messages()
         (real_drive.mountpoint / name).write_bytes(name.encode() + data)
         real_drive.barrier()
-        (message,) = stranger.messages() - before
-        if name == "two":
-            victim = message
+        new = {key: size for key, size in stranger.messages().items() if key not in before}
+        if name == "two":  # its chunk; the other message is the record of it
+            victim = max(new, key=lambda key: new[key])
+    cold(real_drive)  # else it would be mended from the cache
     stranger.delete(victim)
-    cold(real_drive)
-    reset(real_drive.emulator)
     path = real_drive.mountpoint / "two"
     fails(errno.EIO, path.read_bytes)
     for name in ("one", "three"):

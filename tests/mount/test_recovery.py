@@ -313,6 +313,7 @@ def test_gaps_of_the_log_are_told(made: tuple[MountedDrive, dict[str, Any]], oth
         drive.barrier()
     with sqlite3.connect(f"file:{drive.state_dir / 'index.sqlite'}?mode=ro", uri=True) as database:
         records = [row[0] for row in database.execute("select message from records order by seq")]
+    drive.kill9()  # a mounted drive would write the log anew
     log = channels_of(made)[0]
     delete_message(drive.emulator, log, records[3])
     done = other.command("recover", typed=told["recovery_code"])

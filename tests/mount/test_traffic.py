@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_small_files_are_a_few_messages(real_drive: MountedDrive, tmp_path: Path
     assert stats["rate_limited"] == 0
 
     reset(real_drive.emulator)
+    began_s = time.monotonic()
     assert copy_tree(source, real_drive.mountpoint, "-i") == ""
     run("ls", "-lR", real_drive.mountpoint)
     run("find", real_drive.mountpoint, "-type", "f", "-size", "+1k")
@@ -51,7 +53,8 @@ def test_small_files_are_a_few_messages(real_drive: MountedDrive, tmp_path: Path
     real_drive.barrier()
     stats = real_drive.stats()
     record_figures("looking over them", requests=requests(stats))
-    assert requests(stats) == 0
+    assert set(stats["requests"]) <= {"GET /channels/{id}/messages"}  # the log, which is looked at anyway
+    assert requests(stats) <= 1 + (time.monotonic() - began_s) // 60
 
 
 @pytest.mark.timeout(600)
