@@ -37,6 +37,17 @@ def check_overlaps(local: Local) -> Iterator[Finding]:
         yield Finding("overlap", f"inode {ino} has extents that overlap at {at}", local.paths([ino]), mend)
 
 
+def check_strays(local: Local) -> Iterator[Finding]:
+    """An extent beyond the end of a file that had no hole, and has one now, stood elsewhere."""
+    rows = local.rows(
+        f"SELECT ino, offset, size FROM extents JOIN inodes USING (ino) JOIN ({_SUMS}) USING (ino) "
+        "WHERE offset >= size AND size = allocated AND held = allocated"
+    )
+    for ino, offset, size in rows:
+        text = f"inode {ino} has bytes at {offset}, and ends at {size}: they stood elsewhere in it"
+        yield Finding("stray", text, local.paths([ino]), Mend(partial(_lose_stray, ino=ino, offset=offset)))
+
+
 def check_sizes(local: Local) -> Iterator[Finding]:
     """A file is at least as long as its extents reach."""
     rows = local.rows(
@@ -250,6 +261,11 @@ def _unseal(connection: sqlite3.Connection, ino: int, offset: int) -> None:
         (ino, offset),
     )
     lost.note(connection, ino, offset, offset + lost.length(connection, ino, offset))
+
+
+def _lose_stray(connection: sqlite3.Connection, ino: int, offset: int) -> None:
+    connection.execute("DELETE FROM extents WHERE ino = ? AND offset = ?", (ino, offset))
+    lost.fill(connection, ino, 0, lost.size(connection, ino))
 
 
 def _lose(connection: sqlite3.Connection, ino: int, offset: int) -> None:

@@ -4,8 +4,9 @@ Job: compare a view of the index with a copy built of the log alone (logcheck.py
 `changed_*` notes is left out: no record says it yet. How a difference is mended: a change always moves an
 inode's ctime, and a byte's commit number; so whichever side has the later one counts. If it is the index, its
 change was noted and the note was lost: it is noted again. Else the log counts, whose bytes are authenticated.
-Names have no time: whatever either side has stays, and if one name leads to two inodes, to the one in the
-index, unless nothing else would lead to the log's.
+Names have no time of their own, but giving one moves the ctime of the inode and that of the directory: a name
+of the index goes that neither can have got since. Else whatever either side has stays, and if one name leads to
+two inodes, to the one in the index, unless nothing else would lead to the log's.
 
 Limits: memory for what differs. Threading: one thread.
 """
@@ -173,17 +174,28 @@ def _name(local: Local, parent: int, name: bytes) -> Finding:
         f"the name {name!r} in directory {parent} leads to {where} in the log, and no change of it is noted"
     )
     entry = said[0] if said else None
-    mend = Mend(partial(_restore_name, parent=parent, name=name, said=entry))
+    is_old = bool(mine) and not all(_has_changed(local, ino) for ino in (parent, mine[0][0]))
+    mend = Mend(partial(_restore_name, parent=parent, name=name, said=entry, is_old=is_old))
     return Finding("log-name", text, local.paths(inodes), mend)
 
 
+def _has_changed(local: Local, ino: int) -> bool:
+    """Whether the index has another state of an inode than the log, and a later one."""
+    said = local.rows("SELECT ctime_ns FROM log.inodes WHERE ino = ?", ino)
+    mine = local.rows("SELECT ctime_ns FROM main.inodes WHERE ino = ?", ino)
+    return not said or (bool(mine) and mine[0][0] > said[0][0])
+
+
 def _restore_name(
-    connection: sqlite3.Connection, parent: int, name: bytes, said: tuple[int, int] | None
+    connection: sqlite3.Connection, parent: int, name: bytes, said: tuple[int, int] | None, is_old: bool
 ) -> None:
+    """`is_old`: no change can have given the name that the index has."""
     if connection.execute(
         "SELECT 1 FROM changed_names WHERE parent = ? AND name = ?", (parent, name)
     ).fetchone():
         return
+    if is_old:
+        connection.execute("DELETE FROM dentries WHERE parent = ? AND name = ?", (parent, name))
     if said is not None and _counts(connection, parent, name, said[0]):
         connection.execute("INSERT OR REPLACE INTO dentries VALUES (?, ?, ?, ?)", (parent, name, *said))
     connection.execute(f"INSERT OR REPLACE INTO changed_names VALUES (?, ?, {CUT})", (parent, name))
@@ -252,6 +264,8 @@ def _ranges(local: Local, ino: int) -> Iterator[Finding]:
 def _is_newer(local: Local, ino: int, mine: Sequence[_Run]) -> bool:
     """Whether the index has bytes there that were committed after all that the log tells of; or a hole, and a
     file that has changed since without anything of it being noted."""
+    if not local.rows("SELECT 1 FROM log.inodes WHERE ino = ?", ino):
+        return True  # a file of which the log has never heard
     if mine:
         ((newest,),) = local.rows("SELECT COALESCE(MAX(seq), 0) FROM log.extents")
         return all(run.seq > newest and run.is_known for run in mine)

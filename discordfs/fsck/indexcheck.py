@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from discordfs.fsck.bytesmap import (
     check_allocated,
@@ -19,12 +20,13 @@ from discordfs.fsck.bytesmap import (
     check_overlaps,
     check_segments,
     check_sizes,
+    check_strays,
     check_sums,
 )
 from discordfs.fsck.findings import Finding, Mend, Rebuild
 from discordfs.fsck.local import Local
-from discordfs.fsck.logtables import check_changes, check_counters, check_garbage
-from discordfs.fsck.tables import check_integrity, check_rows, check_schema
+from discordfs.fsck.logtables import check_changes, check_counters, check_cut, check_garbage
+from discordfs.fsck.tables import SOUND, check_integrity, check_rows, check_schema
 from discordfs.fsck.tree import (
     check_attributes,
     check_directories,
@@ -38,7 +40,12 @@ from discordfs.fsck.tree import (
 Check = Callable[[Local], Iterator[Finding]]
 
 DATABASE: tuple[Check, ...] = (check_integrity, check_schema)
-ROWS: tuple[Check, ...] = (check_rows,)
+_FIRST = ("log", "counters", "records")
+LEANT_ON: tuple[Check, ...] = (partial(check_rows, tables=_FIRST), check_cut)
+"""Rows that must be sound before any other is mended: the triggers that note changes lean on them, and
+whoever asks the log."""
+
+ROWS: tuple[Check, ...] = (*LEANT_ON, partial(check_rows, tables=[it for it in SOUND if it not in _FIRST]))
 MEANING: tuple[Check, ...] = (
     check_counters,
     check_root,
@@ -50,6 +57,7 @@ MEANING: tuple[Check, ...] = (
     check_attributes,
     check_chunk_places,
     check_overlaps,
+    check_strays,
     check_sizes,
     check_segments,
     check_sums,

@@ -22,6 +22,9 @@ UID = b"discordfs: lost!"
 ROW = "ino, offset, length, home, segment, segment_position, chunk, chunk_position, seq"
 """The columns of an extent."""
 
+MOST = 2**40
+"""Bytes of a file that are lost at one place, at most: each 16 MiB of them take a row."""
+
 _BLOCKS = 64
 _SIZE = _BLOCKS * BLOCK_SIZE
 _MESSAGE = 1
@@ -70,9 +73,12 @@ def note(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None
 
 
 def fill(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None:
-    """What no extent covers of these bytes is lost."""
+    """What no extent covers of these bytes is lost. A gap that no file ever had (MOST) is one of a size or a
+    place that is wrong: only its beginning is, and a file that ends with it is cut there."""
     for begin, stop in _gaps(connection, ino, start, end):
-        bury(connection, ino, begin, stop)
+        bury(connection, ino, begin, min(stop, begin + MOST))
+        if stop - begin > MOST and stop == size(connection, ino):
+            connection.execute("UPDATE inodes SET size = ? WHERE ino = ?", (begin + MOST, ino))
 
 
 def bury(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None:

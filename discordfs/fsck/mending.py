@@ -21,7 +21,7 @@ from discordfs.fsck import indexcheck
 from discordfs.fsck.checking import Checker
 from discordfs.fsck.findings import Finding, Mend
 from discordfs.fsck.local import Local, open_view
-from discordfs.fsck.tables import check_rows, sound
+from discordfs.fsck.tables import sound
 from discordfs.logbook import save_state, state_in
 from discordfs.model import Clock
 
@@ -29,7 +29,6 @@ Change = Callable[[sqlite3.Connection], list[Finding]]
 Apply = Callable[[Change], list[Finding]]
 """Carries a change of the tables out, in one transaction."""
 
-_LOG_ROW = (partial(check_rows, tables=("log",)),)
 _NOTED = ("changed_inodes", "changed_names", "changed_ranges")
 
 
@@ -57,7 +56,7 @@ def mend_tables(
     """What was mended. `is_adopted`: an index that has forgotten where its log ends takes the log's word, as
     another writer than before. Raises Discord's answers before anything has changed."""
     with checker.log_copy() as copy:
-        mended = apply(lambda connection: indexcheck.mend(local(connection), (_LOG_ROW,)))
+        mended = apply(lambda connection: indexcheck.mend(local(connection), (indexcheck.LEANT_ON,)))
         mended += apply(partial(_apply, checker.wrong_state(copy)))
         if is_adopted and not copy.problem:
             apply(partial(_adopt, copy.state()))

@@ -26,6 +26,7 @@ from discordfs.fsck.local import Local, open_view
 from discordfs.fsck.mending import keep_copy, mend_tables, stamp
 from discordfs.fsck.rebuilding import Rebuilder, Source
 from discordfs.fsck.repairing import Parts, Repairer
+from discordfs.logbook import state_in
 from discordfs.model import Caller, Clock
 
 Opened = Callable[[], AbstractContextManager[Parts]]
@@ -75,7 +76,7 @@ class Offline:
             mended = self._put_right(before)
         elif not any(finding.repair for finding in before.findings):
             return before
-        if self._is_stranger():
+        if self._stranger():
             return replace(self.check(), mended=tuple(finding for finding in (*before.findings, *mended)))
         with opened() as parts:
             report = Repairer(self._premises, parts, self._told).repair(read_percent)
@@ -141,20 +142,24 @@ class Offline:
             self._told(sentence)
         return list(done.mended)
 
-    def _is_stranger(self) -> str:
-        """Who else writes the volume, as far as the index can tell; "" when it is us, or nobody."""
+    def _stranger(self) -> str:
+        """Who else writes the volume, as far as the index can tell, unless the log knows better; "" when it
+        is us, or nobody."""
         if not self._premises.index.exists():
             return ""
         try:
             with closing(open_view(self._premises.index)) as view:
-                me, writer, holder = view.execute("SELECT me, writer, holder FROM log").fetchone()
+                (me,) = view.execute("SELECT me FROM log").fetchone()
+                known = state_in(view)
         except (sqlite3.DatabaseError, TypeError):
             return ""
-        return str(holder) if writer and writer != me else ""
+        if not known.owner or known.owner == me or self._checker.is_writer(me, known):
+            return ""
+        return str(known.holder or "another machine")
 
     def _refuse_unless_writer(self) -> None:
         """Whoever follows another writer has nothing to mend: 'discordfs recover' builds the index anew."""
-        holder = self._is_stranger()
+        holder = self._stranger()
         if holder:
             raise BusyError(
                 f"{holder} writes this volume: only the writer can repair it. For an index that is sound, "

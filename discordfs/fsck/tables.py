@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from discordfs.errors import FormatError
 from discordfs.fsck import lost
 from discordfs.fsck.findings import Finding, Mend, Rebuild
 from discordfs.fsck.local import Local
+from discordfs.fsck.logtables import MOST_NUMBERS
 from discordfs.model import BLOCK_SIZE, CHUNK_SIZE
 
 _MOST = 2**63 - 1
@@ -37,6 +38,10 @@ def _whole(column: str, least: int = 0, most: int = _MOST) -> str:
     return f"typeof({column}) = 'integer' AND {column} BETWEEN {least} AND {most}"
 
 
+def _number(column: str) -> str:
+    return _whole(column, 1, MOST_NUMBERS)
+
+
 def _bytes(column: str, least: int, most: int) -> str:
     return f"typeof({column}) = 'blob' AND length({column}) BETWEEN {least} AND {most}"
 
@@ -48,6 +53,9 @@ def _name(column: str) -> str:
     )
 
 
+_HOME, _SEQ = _whole("home", 0, 2), _whole("seq", 0, 2**60)
+_STAGED = f"{_whole('segment', 0, 2**60)} AND {_whole('segment_position', 0, 2**60)}"
+_CHUNKED = f"{_whole('chunk', 0, 2**60)} AND {_whole('chunk_position', 0, 2**60)}"
 _KIND = f"IN ({', '.join(map(str, _KINDS))})"
 _INODE = {
     "mode": f"{_whole('mode', 0, 0xFFFF)} AND mode & {0o170000} {_KIND}",
@@ -60,18 +68,22 @@ _FALLBACK = {"mode": stat.S_IFREG | 0o600, "nlink": 1, "target": b""}
 """For what is unsound in an inode: what hurts least, and nobody else may read it. Else 0."""
 
 SOUND: dict[str, list[str]] = {
-    "counters": ["typeof(name) = 'text'", _whole("ceiling")],
-    "inodes": [_whole("ino", 1), *_INODE.values()],
-    "dentries": [_whole("parent", 1), _name("name"), _whole("ino", 1), f"{_whole('kind')} AND kind {_KIND}"],
-    "xattrs": [_whole("ino", 1), _bytes("name", 1, 255), _bytes("value", 0, 65_536)],
+    "counters": ["typeof(name) = 'text'", _whole("ceiling", 0, MOST_NUMBERS + 2**32)],
+    "inodes": [_number("ino"), *_INODE.values()],
+    "dentries": [_number("parent"), _name("name"), _number("ino"), f"{_whole('kind')} AND kind {_KIND}"],
+    "xattrs": [_number("ino"), _bytes("name", 1, 255), _bytes("value", 0, 65_536)],
     "extents": [
-        _whole("ino", 1),
+        _number("ino"),
         _whole("length", 1, 2**40),
+        f"home = 0 OR length <= {MAX_PLAIN}",
         f"{_whole('offset')} AND offset <= {_MOST} - length",
-        _whole("home", 0, 2),
-        *(_whole(it, 0, 2**60) for it in ("segment", "segment_position", "chunk", "chunk_position", "seq")),
+        _HOME,
+        _STAGED,
+        _CHUNKED,
+        _SEQ,
     ],
     "chunks": [
+        _whole("id", 1, 2**60),
         _bytes("uid", 16, 16),
         _whole("state", 0, 3),
         *(_whole(column) for column in ("channel", "message", "sealed_ns", "record", "verified_ns")),
@@ -81,15 +93,16 @@ SOUND: dict[str, list[str]] = {
         f"{_bytes('attachments', 0, 160)} AND length(attachments) % 16 = 0",
         "state = 0 OR (channel > 0 AND message > 0 AND length(attachments) > 0)",
     ],
-    "changed_inodes": [_whole("cut", 1), _whole("ino", 1)],
-    "changed_names": [_whole("cut", 1), _whole("parent", 1), _name("name")],
-    "changed_ranges": [_whole(it) for it in ("cut", "ino", "start", "finish")] + ["start < finish"],
+    "changed_inodes": [_number("cut"), _number("ino")],
+    "changed_names": [_number("cut"), _number("parent"), _name("name")],
+    "changed_ranges": [_number("cut"), _number("ino"), _whole("start"), _whole("finish"), "start < finish"],
     "records": [
         _bytes("uid", 16, 16),
         _whole("state", 0, 1),
         _whole("type", 1, 5),
         _whole("seq", 1),
-        *(_whole(it) for it in ("message", "stored_size", "cut", "sealed_ns", "dead_bytes")),
+        _whole("cut", 0, MOST_NUMBERS),
+        *(_whole(it) for it in ("message", "stored_size", "sealed_ns", "dead_bytes")),
         "state = 0 OR message > 0",
     ],
     "record_parts": [_whole("record", 1), _whole("message", 1)],
@@ -101,7 +114,7 @@ SOUND: dict[str, list[str]] = {
     "log": [
         "id = 1",
         *(_bytes(column, 16, 16) for column in ("me", "head_uid")),
-        _bytes("writer", 0, 16),
+        "typeof(writer) = 'blob' AND length(writer) IN (0, 16)",
         "typeof(holder) = 'text'",
         *(_whole(column, 0, 1) for column in ("lost", "released")),
         *(_whole(it) for it in ("epoch", "since", "claim", "head_seq", "head_message", "channel")),
@@ -156,13 +169,13 @@ def _objects(connection: sqlite3.Connection) -> dict[str, str]:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def check_rows(local: Local, tables: Iterable[str] = SOUND) -> Iterator[Finding]:
+def check_rows(local: Local, tables: Collection[str] = tuple(SOUND)) -> Iterator[Finding]:
     """Types and ranges of every row."""
     for table in tables:
         keys = _key(local.connection, table)
         for row in local.rows(f"SELECT {', '.join(keys)} FROM {table} WHERE NOT {sound(table)}"):
             yield _finding(local, table, dict(zip(keys, row, strict=True)))
-    if not local.rows("SELECT 1 FROM log WHERE id = 1"):
+    if "log" in tables and not local.rows("SELECT 1 FROM log WHERE id = 1"):
         yield Finding("row", "the index has lost what it knows of the log", repair=Mend(_remake_log))
 
 
@@ -199,12 +212,20 @@ def _delete(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> 
     connection.execute(f"DELETE FROM {table} WHERE {_where(key)}", tuple(key.values()))
 
 
+def _mend_attribute(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
+    """A row that belongs to no number goes as one of the root: the triggers can note nothing else."""
+    if not isinstance(key["ino"], int):
+        connection.execute(f"UPDATE OR REPLACE xattrs SET ino = 1 WHERE {_where(key)}", tuple(key.values()))
+        key = {**key, "ino": 1}
+    _delete(connection, table, key)
+
+
 def _where(key: dict[str, int]) -> str:
     return " AND ".join(f"{name} IS ?" for name in key)
 
 
 def _mend_inode(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
-    if key["ino"] < 1:
+    if not 0 < key["ino"] <= MOST_NUMBERS:
         _delete(connection, table, key)
     for column, sound in _INODE.items():
         connection.execute(
@@ -214,12 +235,33 @@ def _mend_inode(connection: sqlite3.Connection, table: str, key: dict[str, int])
 
 
 def _mend_extent(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
-    home = "CASE WHEN segment = 0 THEN 2 WHEN chunk = 0 THEN 0 ELSE 1 END"
-    if connection.execute(
-        f"UPDATE extents SET home = {home} WHERE {_where(key)} AND {sound('extents', without='home')} "
-        "AND (segment > 0 OR chunk > 0)",
+    """Where its bytes are it must say itself; what is of no meaning there may be 0."""
+    for change, condition in (
+        (
+            "home = 0, chunk = 0, chunk_position = 0",
+            f"home = 1 AND segment > 0 AND {_STAGED} AND NOT COALESCE({_CHUNKED}, 0)",
+        ),
+        (
+            "home = 2, segment = 0, segment_position = 0",
+            f"home = 1 AND chunk > 0 AND {_CHUNKED} AND NOT COALESCE({_STAGED}, 0)",
+        ),
+        ("segment = 0, segment_position = 0", "home = 2 AND chunk > 0"),
+        ("chunk = 0, chunk_position = 0", "home = 0 AND segment > 0"),
+        ("seq = 0", f"NOT COALESCE({_SEQ}, 0)"),
+        (
+            "home = CASE WHEN segment = 0 THEN 2 WHEN chunk = 0 THEN 0 ELSE 1 END",
+            f"{sound('extents', without='home')} AND NOT COALESCE({_HOME}, 0) AND (segment > 0 OR chunk > 0)",
+        ),
+    ):
+        connection.execute(
+            f"UPDATE extents SET {change} WHERE {_where(key)} AND {condition}", tuple(key.values())
+        )
+    kept = connection.execute(
+        f"SELECT ino, offset, offset + length FROM extents WHERE {_where(key)} AND {sound('extents')}",
         tuple(key.values()),
-    ).rowcount:
+    ).fetchone()
+    if kept is not None:
+        lost.note(connection, *kept)
         return
     row = connection.execute(
         f"SELECT ino, offset, length FROM extents WHERE {_where(key)}", tuple(key.values())
@@ -256,6 +298,7 @@ def _remake_log(connection: sqlite3.Connection) -> None:
 
 _MENDS: dict[str, Callable[..., None]] = {
     "inodes": _mend_inode,
+    "xattrs": _mend_attribute,
     "extents": _mend_extent,
     "chunks": _mend_chunk,
     "log": _mend_log,

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from functools import partial
 
+from discordfs.fsck import lost
 from discordfs.fsck.findings import Finding, Mend
 from discordfs.fsck.local import Local
 from discordfs.model import ROOT_INO
@@ -171,7 +172,8 @@ def _set_kind(connection: sqlite3.Connection, ino: int, kind: int) -> None:
 
 
 def _revive(connection: sqlite3.Connection, ino: int, kind: int) -> None:
-    """An inode of which all is lost but its number, and that it was there. It belongs to the root's owner."""
+    """An inode of which all is lost but its number, and that it was there. It belongs to the root's owner.
+    Whether a file had holes is lost as well: what no extent covers may have been bytes."""
     owner = connection.execute("SELECT uid, gid FROM inodes WHERE ino = ?", (ROOT_INO,)).fetchone() or (0, 0)
     (size,) = connection.execute(
         "SELECT COALESCE(MAX(offset + length), 0) FROM extents WHERE ino = ?", (ino,)
@@ -181,6 +183,8 @@ def _revive(connection: sqlite3.Connection, ino: int, kind: int) -> None:
         "INSERT INTO inodes VALUES (?, ?, 1, ?, ?, 0, ?, 0, 0, 0, 0, X'')", (ino, mode, *owner, size)
     )
     connection.execute("UPDATE dentries SET kind = ? WHERE ino = ?", (kind, ino))
+    if kind == _REG:
+        lost.fill(connection, ino, 0, size)
 
 
 def _forget(connection: sqlite3.Connection, ino: int, kind: int) -> None:

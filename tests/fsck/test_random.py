@@ -6,14 +6,16 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
+from discordfs.fsck.findings import Finding
 from discordfs.fsck.tables import SOUND
 from tests.fs.conftest import CALLER
-from tests.fsck.conftest import Patient, kinds
+from tests.fsck.conftest import Patient
 from tests.fsck.test_offline import Bench, contents
 
 SHORT, LONG = range(8), range(8, 250)
@@ -21,6 +23,17 @@ SHORT, LONG = range(8), range(8, 250)
 pytestmark = pytest.mark.expects_log("")  # whatever the drive finds out by itself
 
 TABLES = ("inodes", "dentries", "xattrs", "extents", "chunks", "counters", "records", "garbage", "log")
+
+
+class Time:
+    """A clock that can be put on: what was damaged on Discord lies there for a while before fsck comes. (A log
+    message that cannot be read may be a claim for eleven minutes, and a writer waits for that.)"""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() + self.ahead_ns
 
 
 def seeds() -> list[object]:
@@ -32,7 +45,7 @@ def make_lived_in(make_patient: Callable[..., Patient]) -> Callable[[random.Rand
     """A closed drive that has been used, all of it recorded."""
 
     def make(dice: random.Random) -> Bench:
-        patient = make_patient()
+        patient = make_patient(clock=Time())
         for folder in (b"/d", b"/d/e"):
             patient.drive.mkdir(folder, 0o755, CALLER)
         for number in range(6):
@@ -101,6 +114,7 @@ def other(value: object, dice: random.Random) -> object:
 def spoil_discord(bench: Bench, dice: random.Random, times: int) -> None:
     """Messages are deleted, bytes of attachments change."""
     store = bench.patient.store
+    bench.patient.clock.ahead_ns += 3600 * 10**9  # type: ignore[attr-defined]
     for _ in range(times):
         messages = [it for room in store._channels.values() for it in room.messages.values()]
         if not messages:
@@ -141,11 +155,12 @@ def test_rows_of_the_index(make_lived_in: Callable[[random.Random], Bench], seed
     before = contents(bench)
     done = spoil_rows(bench, dice, dice.choice((1, 1, 2, 5, 20)))
     bench.check(read=100)
-    report = bench.repair()
+    bench.repair()
     after = contents(bench)
-    assert files(after) == files(before), (done, report.findings)
-    assert set(after) == set(before), done
-    assert kinds(bench.check(read=100)) == set(), done
+    assert_all_is_back(before, after, done)
+    left = bench.check(read=100)
+    at_fault = [it for it in left.findings if it.is_damage and not is_found(it)]
+    assert not at_fault, ([it.text for it in at_fault], done)
 
 
 @pytest.mark.parametrize("seed", seeds())
@@ -203,6 +218,20 @@ def test_pages_of_the_database(make_lived_in: Callable[[random.Random], Bench], 
         index.execute("UPDATE log SET me = writer WHERE writer <> X''")  # as --take-over does
     after = files(contents(bench))
     assert {name: content for name, content in after.items() if name in before} == before
+
+
+def assert_all_is_back(before: dict[str, object], after: dict[str, object], done: list[str]) -> None:
+    """What there is more is what nobody can tell the place of, and reads as nothing that never was."""
+    more = {path: seen for path, seen in after.items() if path not in before}
+    wrong = [path for path, seen in before.items() if after.get(path) != seen]
+    assert not wrong, (wrong, [(before[it], after.get(it)) for it in wrong], done)
+    assert all(path.startswith("/lost+found") for path in more), more
+    assert set(files(more).values()) <= {b"", *files(before).values()}
+
+
+def is_found(finding: Finding) -> bool:
+    """Whether it says that bytes are lost of a file that has no place, and is in `lost+found`."""
+    return finding.kind == "lost" and all(path.startswith("/lost+found/") for path in finding.paths)
 
 
 def empty_cache(bench: Bench) -> None:
