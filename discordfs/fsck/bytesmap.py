@@ -176,6 +176,19 @@ def _inodes(local: Local, chunk: int) -> list[int]:
     ]
 
 
+def check_doubles(local: Local) -> Iterator[Finding]:
+    """A message holds one chunk: if a row of another one died, a message with bytes of files would go."""
+    rows = local.rows(
+        "SELECT id, message FROM chunks AS dead WHERE state > 0 AND message > 0 "
+        "AND NOT EXISTS (SELECT 1 FROM extents WHERE extents.chunk = dead.id AND home > 0) "
+        "AND EXISTS (SELECT 1 FROM chunks AS other JOIN extents ON extents.chunk = other.id AND home > 0 "
+        "WHERE other.message = dead.message AND other.channel = dead.channel AND other.id <> dead.id)"
+    )
+    for chunk, message in rows:
+        text = f"chunk {chunk}, which nobody needs, is said to be in message {message}, where another one is"
+        yield Finding("chunk-state", text, repair=Mend(partial(_lose_chunk, chunk=chunk)))
+
+
 def check_outbox(local: Local) -> Iterator[Finding]:
     """What is sealed and on its way lies in the outbox, whole. (Of a mount at work it may just have gone.)"""
     if local.is_live:

@@ -113,8 +113,8 @@ class Checker:
             yield copy
 
     def is_writer(self, me: bytes, known: FoldState) -> bool:
-        """Whether the log says that `me` writes the volume, and an index that ends at `known` does not know of
-        more than the log. Raises Discord's answers."""
+        """Whether the log says that `me` writes the volume, and an index that ends at `known` does not know
+        of more than the log. Raises Discord's answers."""
         with self.log_copy() as copy:
             said = copy.state()
             return said.owner == me and (known.epoch <= said.epoch or known.head_uid in copy.look.messages)

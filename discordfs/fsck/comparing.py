@@ -4,9 +4,9 @@ Job: compare a view of the index with a copy built of the log alone (logcheck.py
 `changed_*` notes is left out: no record says it yet. How a difference is mended: a change always moves an
 inode's ctime, and a byte's commit number; so whichever side has the later one counts. If it is the index, its
 change was noted and the note was lost: it is noted again. Else the log counts, whose bytes are authenticated.
-Names have no time of their own, but giving one moves the ctime of the inode and that of the directory: a name
-of the index goes that neither can have got since. Else whatever either side has stays, and if one name leads to
-two inodes, to the one in the index, unless nothing else would lead to the log's.
+Names have no time of their own, but giving one moves the ctime of the inode and that of the directory: a
+name of the index goes that neither can have got since. Else whatever either side has stays, and if one name
+leads to two inodes, to the one in the index, unless nothing else would lead to the log's.
 
 Limits: memory for what differs. Threading: one thread.
 """
@@ -65,6 +65,18 @@ SELECT mine.id, uid FROM main.chunks AS mine JOIN log.chunks AS said USING (uid)
 WHERE (mine.state = 2 OR mine.message = {_NOWHERE})
 AND ({" OR ".join(f"mine.{it} IS NOT said.{it}" for it in _PLACE)})
 """
+_RENAMED = """
+SELECT mine.id, mine.uid, said.uid FROM main.chunks AS mine JOIN log.chunks AS said
+ON said.message = mine.message AND said.channel = mine.channel AND said.attachments = mine.attachments
+WHERE mine.state > 0 AND mine.uid NOT IN (SELECT uid FROM log.chunks)
+"""
+_RECORDS = """
+SELECT uid, type, seq, message, stored_size FROM log.records AS said
+WHERE seq <= (SELECT head_seq FROM main.log)
+AND seq >= COALESCE((SELECT seq FROM log.records WHERE type = 2 ORDER BY seq DESC LIMIT 1 OFFSET 1), 0)
+AND NOT EXISTS (SELECT 1 FROM main.records AS mine WHERE mine.uid = said.uid AND (mine.state = 0
+OR (mine.message, mine.seq, mine.type) = (said.message, said.seq, said.type)))
+"""
 
 
 def compare(local: Local) -> Iterator[Finding]:
@@ -74,6 +86,10 @@ def compare(local: Local) -> Iterator[Finding]:
         yield _inode(local, ino)
     for parent, name in local.rows(_NAMES):
         yield _name(local, parent, name)
+    for row in local.rows(_RECORDS):
+        yield _record(row)
+    for chunk, mine, said in local.rows(_RENAMED):
+        yield _renamed(local, chunk, mine, said)
     for chunk, uid in local.rows(_CHUNKS):
         yield _chunk(local, chunk, uid)
     for (ino,) in local.rows(_FILES):
@@ -213,6 +229,35 @@ def _counts(connection: sqlite3.Connection, parent: int, name: bytes, said: int)
     return is_there is not None and has_name is None
 
 
+# --- records ----------------------------------------------------------------------------------------
+
+
+def _record(said: tuple[Any, ...]) -> Finding:
+    text = f"record {said[2]} of the log is not among those that the index has"
+    return Finding("record", text, repair=Mend(partial(_restore_record, said=said)))
+
+
+def _restore_record(connection: sqlite3.Connection, said: tuple[Any, ...]) -> None:
+    """A message of the log that no table knew for one would go with the chunk that lies in it."""
+    uid, _, _, message, _ = said
+    row = connection.execute(
+        "SELECT id, state FROM records WHERE uid = ? OR message = ? ORDER BY uid = ? DESC",
+        (uid, message, uid),
+    ).fetchone()
+    if row is None:
+        connection.execute(
+            "INSERT INTO records (uid, state, type, seq, message, stored_size, cut, sealed_ns) "
+            "VALUES (?, 1, ?, ?, ?, ?, 0, 0)",
+            said,
+        )
+    elif row[1] == 1:
+        connection.execute(
+            "UPDATE OR REPLACE records SET uid = ?, type = ?, seq = ?, message = ?, stored_size = ? "
+            "WHERE id = ?",
+            (*said, row[0]),
+        )
+
+
 # --- chunks and ranges ----------------------------------------------------------------------------
 
 
@@ -228,6 +273,27 @@ def _chunk(local: Local, chunk: int, uid: bytes) -> Finding:
 def _restore_chunk(connection: sqlite3.Connection, uid: bytes, said: tuple[Any, ...]) -> None:
     columns = ", ".join(f"{column} = ?" for column in _PLACE)
     connection.execute(f"UPDATE chunks SET state = 2, {columns} WHERE uid = ? AND state <> 0", (*said, uid))
+
+
+def _renamed(local: Local, chunk: int, mine: bytes, said: bytes) -> Finding:
+    inodes = local.rows("SELECT DISTINCT ino FROM main.extents WHERE chunk = ? AND home > 0", chunk)
+    text = f"chunk {mine.hex()} is chunk {said.hex()} in the log, in the same message"
+    (place,) = local.rows(f"SELECT {', '.join(_PLACE)} FROM log.chunks WHERE uid = ?", said)
+    mend = Mend(partial(_rename_chunk, chunk=chunk, mine=mine, said=said, place=place))
+    return Finding("log-chunk", text, local.paths(row[0] for row in inodes), mend)
+
+
+def _rename_chunk(
+    connection: sqlite3.Connection, chunk: int, mine: bytes, said: bytes, place: tuple[Any, ...]
+) -> None:
+    """Two rows must never be one message: when one of them died, it would be deleted."""
+    other = connection.execute("SELECT id FROM chunks WHERE uid = ?", (said,)).fetchone()
+    if other is None:
+        connection.execute("UPDATE chunks SET uid = ? WHERE id = ? AND uid = ?", (said, chunk, mine))
+        _restore_chunk(connection, said, place)
+        return
+    connection.execute("UPDATE extents SET chunk = ? WHERE chunk = ? AND home > 0", (other[0], chunk))
+    connection.execute("DELETE FROM chunks WHERE id = ? AND uid = ?", (chunk, mine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,22 +316,23 @@ def _ranges(local: Local, ino: int) -> Iterator[Finding]:
     """The ranges of one file that differ."""
     noted = local.rows("SELECT start, finish FROM main.changed_ranges WHERE ino = ?", ino)
     mine, said = _runs(local, "main", ino), _runs(local, "log", ino)
+    is_known = bool(local.rows("SELECT 1 FROM log.inodes WHERE ino = ?", ino))
     for start, end in _differing(mine, said, noted):
         spans = [run for run in said if run.start < end and run.end > start]
         chunks = {run.uid: _chunk_row(local, run.uid) for run in spans}
-        mine_counts = _is_newer(local, ino, [run for run in mine if run.start < end and run.end > start])
+        counts = _is_newer(local, ino, [run for run in mine if run.start < end and run.end > start])
         text = f"bytes {start} to {end} of inode {ino} lie elsewhere in the log, and no change is noted"
         mend = partial(_restore_range, ino=ino, start=start, end=end, said=spans, chunks=chunks)
-        if mine_counts:
+        if counts:
             mend = partial(lost.note, ino=ino, start=start, end=end)
+        elif not is_known:  # it lies nowhere in the log, so these are not its bytes
+            mend = partial(_lose_range, ino=ino, start=start, end=end)
         yield Finding("log-range", text, local.paths([ino]), Mend(mend))
 
 
 def _is_newer(local: Local, ino: int, mine: Sequence[_Run]) -> bool:
     """Whether the index has bytes there that were committed after all that the log tells of; or a hole, and a
     file that has changed since without anything of it being noted."""
-    if not local.rows("SELECT 1 FROM log.inodes WHERE ino = ?", ino):
-        return True  # a file of which the log has never heard
     if mine:
         ((newest,),) = local.rows("SELECT COALESCE(MAX(seq), 0) FROM log.extents")
         return all(run.seq > newest and run.is_known for run in mine)
@@ -319,6 +386,18 @@ def _at(runs: Sequence[_Run], place: int) -> _Run | None:
     return runs[index] if index >= 0 and place < runs[index].end else None
 
 
+def _lose_range(connection: sqlite3.Connection, ino: int, start: int, end: int) -> None:
+    if not _is_noted(connection, ino, start, end):
+        lost.punch(connection, ino, start, end)
+        lost.bury(connection, ino, start, end)
+
+
+def _is_noted(connection: sqlite3.Connection, ino: int, start: int, end: int) -> bool:
+    """Whether any of it has been written since it was looked at."""
+    query = "SELECT 1 FROM changed_ranges WHERE ino = ? AND start < ? AND finish > ?"
+    return connection.execute(query, (ino, end, start)).fetchone() is not None
+
+
 def _restore_range(
     connection: sqlite3.Connection,
     ino: int,
@@ -327,10 +406,8 @@ def _restore_range(
     said: Sequence[_Run],
     chunks: dict[bytes, tuple[Any, ...]],
 ) -> None:
-    if connection.execute(
-        "SELECT 1 FROM changed_ranges WHERE ino = ? AND start < ? AND finish > ?", (ino, end, start)
-    ).fetchone():
-        return  # it has been written since it was looked at
+    if _is_noted(connection, ino, start, end):
+        return
     lost.punch(connection, ino, start, end)
     for run in said:
         begin, stop = max(run.start, start), min(run.end, end)

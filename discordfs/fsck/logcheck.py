@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -118,9 +118,12 @@ def _gaps(look: Look) -> Iterator[Finding]:
 def check_state(local: Local, copy: LogCopy) -> Iterator[Finding]:
     """Where the chain ends, as the index has it, beside the log: records that go on from a wrong place would
     count for nobody else. `local.connection` has the copy attached as `log`."""
-    known, said = state_in(local.connection), copy.state()
+    known = state_in(local.connection)
+    said = copy.look.fold.state() if copy.problem or copy.left_out else copy.state()
     ((me,),) = local.rows("SELECT me FROM main.log")
-    if copy.problem or copy.left_out or said.owner != me or _is_on_chain(local, known, said):
+    if not said.epoch:
+        said = _as_noted(local, known, me)
+    if said.owner != me or _is_on_chain(local, known, said):
         return
     text = f"the index has record {known.head_seq} for the log's newest; the log ends with {said.head_seq}"
     yield Finding("log-state", text, repair=Mend(partial(_set_state, known=known, said=said)))
@@ -137,7 +140,23 @@ def _is_on_chain(local: Local, known: FoldState, said: FoldState) -> bool:
     if rows:
         is_it = (known.head_uid, known.head_seq, known.head_message) in rows
         return is_it and known.owner == said.owner and 0 < known.epoch <= said.epoch
-    return known.head_seq > said.head_seq  # gone from the channel
+    is_ours = _is_noted(local, known) and (known.owner, known.epoch) == (said.owner, said.epoch)
+    return is_ours and known.head_seq > said.head_seq  # gone from the channel
+
+
+def _is_noted(local: Local, known: FoldState) -> bool:
+    """Whether the end of the chain is a record that the index has."""
+    end = (known.head_uid, known.head_seq, known.head_message)
+    return end in local.rows("SELECT uid, seq, message FROM main.records WHERE state = 1")
+
+
+def _as_noted(local: Local, known: FoldState, me: bytes) -> FoldState:
+    """The end of the chain where no record of the log can be read: the newest that the index has."""
+    rows = local.rows("SELECT uid, seq, message FROM main.records WHERE state = 1 ORDER BY seq DESC LIMIT 1")
+    if known.owner != me or not rows or (known.epoch and _is_noted(local, known)):
+        return known
+    uid, seq, message = rows[0]
+    return replace(known, head_uid=uid, head_seq=seq, head_message=message, epoch=max(known.epoch, 1))
 
 
 def _end(state: FoldState) -> tuple[object, ...]:
@@ -149,6 +168,12 @@ def _set_state(connection: sqlite3.Connection, known: FoldState, said: FoldState
     if state_in(connection) != known:
         return  # it has moved on since it was looked at
     save_state(connection, said)
+    connection.execute("UPDATE records SET type = 1 WHERE type = 2 AND seq > ?", (said.head_seq,))
+    connection.execute(  # beyond a gap nothing but a snapshot counts
+        "INSERT INTO counters VALUES ('snapshot', ?) "
+        "ON CONFLICT (name) DO UPDATE SET ceiling = excluded.ceiling",
+        (said.head_seq + 1,),
+    )
     for (record,) in connection.execute("SELECT id FROM records WHERE state = 0").fetchall():
         forget_record(connection, record)
 

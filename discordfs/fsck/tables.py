@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from discordfs import schema
 from discordfs.codec import MAX_PLAIN
@@ -212,7 +213,7 @@ def _delete(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> 
     connection.execute(f"DELETE FROM {table} WHERE {_where(key)}", tuple(key.values()))
 
 
-def _mend_attribute(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
+def _mend_attribute(connection: sqlite3.Connection, table: str, key: dict[str, Any]) -> None:
     """A row that belongs to no number goes as one of the root: the triggers can note nothing else."""
     if not isinstance(key["ino"], int):
         connection.execute(f"UPDATE OR REPLACE xattrs SET ino = 1 WHERE {_where(key)}", tuple(key.values()))

@@ -64,7 +64,21 @@ def check_kinds(local: Local) -> Iterator[Finding]:
     )
     for (ino,) in rows:
         text = f"inode {ino} has entries, and is no directory"
-        yield Finding("kind", text, local.paths([ino]), Mend(partial(_set_kind, ino=ino, kind=_DIR)))
+        mend = (
+            partial(_empty, ino=ino) if _holds_bytes(local, ino) else partial(_set_kind, ino=ino, kind=_DIR)
+        )
+        yield Finding("kind", text, local.paths([ino]), Mend(mend))
+
+
+def _holds_bytes(local: Local, ino: int) -> bool:
+    """Whether extents and a name speak for a file: then it is the entries that are wrong."""
+    return bool(
+        local.rows(
+            "SELECT 1 FROM extents JOIN dentries USING (ino) JOIN inodes USING (ino) "
+            f"WHERE ino = ? AND kind = {_REG} AND mode & {_TYPE} = {_REG} LIMIT 1",
+            ino,
+        )
+    )
 
 
 def _likely_kind(connection: sqlite3.Connection, ino: int, named: int, target: int) -> int:
@@ -197,6 +211,10 @@ def _drop_name(connection: sqlite3.Connection, parent: int, name: bytes | None, 
         "DELETE FROM dentries WHERE parent = ?1 AND CASE WHEN ?2 IS NULL THEN ino = ?3 ELSE name = ?2 END",
         (parent, name, ino),
     )
+
+
+def _empty(connection: sqlite3.Connection, ino: int) -> None:
+    connection.execute("DELETE FROM dentries WHERE parent = ?", (ino,))
 
 
 def _drop_attributes(connection: sqlite3.Connection, ino: int) -> None:

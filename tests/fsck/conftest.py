@@ -15,11 +15,10 @@ from discordfs.errors import Damaged, RemoteError
 from discordfs.fsck.checking import Premises
 from discordfs.fsck.findings import Report
 from discordfs.fsck.repairing import Parts, Repairer, live_checker
-from discordfs.model import ChunkRef
+from discordfs.model import ROOT_INO, ChunkRef
 from tests.fs.conftest import House
 
-
-LARGEST = 2**30
+LARGEST = 2**24
 """Bytes of a file that a picture reads: more than any test writes."""
 
 
@@ -101,15 +100,16 @@ class Patient(House):
         self.open()
 
     def picture(self) -> dict[str, object]:
-        """All that a user can see and read, by path; None for what cannot be read, or not in a test's time."""
+        """All that a user can see and read, by path; None for what cannot be read, or is far too large."""
         seen: dict[str, object] = {}
-        waiting = [b"/"]
+        waiting, been = [b"/"], {ROOT_INO}
         while waiting:
             path = waiting.pop()
             for entry in self.drive.readdir(path):
                 inner = path.rstrip(b"/") + b"/" + entry.name
                 attr = self.drive.getattr(inner)
-                if attr.is_dir:
+                if attr.is_dir and attr.ino not in been:  # a damaged tree may have circles
+                    been.add(attr.ino)
                     waiting.append(inner)
                 is_read = attr.is_regular and attr.size <= LARGEST
                 seen[os.fsdecode(inner)] = (attr.mode, self._content(inner) if is_read else None)
