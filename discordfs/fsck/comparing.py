@@ -49,7 +49,7 @@ EXCEPT SELECT parent, name FROM main.changed_names
 _MINE = (
     "SELECT ino, offset, length, chunks.uid, CASE WHEN home = 0 THEN NULL ELSE chunk_position END "
     "FROM main.extents LEFT JOIN main.chunks ON id = chunk AND home > 0 "
-    "WHERE ino IN (SELECT ino FROM main.inodes WHERE nlink > 0)"
+    "WHERE ino NOT IN (SELECT ino FROM main.inodes WHERE nlink = 0)"
 )
 _SAID = (
     "SELECT ino, offset, length, uid, chunk_position FROM log.extents JOIN log.chunks ON id = chunk "

@@ -27,7 +27,7 @@ from discordfs.fsck.bytesmap import (
 from discordfs.fsck.findings import Finding, Mend, Rebuild
 from discordfs.fsck.local import Local
 from discordfs.fsck.logtables import check_changes, check_counters, check_cut, check_garbage
-from discordfs.fsck.tables import SOUND, check_integrity, check_rows, check_schema
+from discordfs.fsck.tables import SOUND, check_block_tables, check_integrity, check_rows, check_schema
 from discordfs.fsck.tree import (
     check_attributes,
     check_directories,
@@ -46,7 +46,11 @@ LEANT_ON: tuple[Check, ...] = (partial(check_rows, tables=_FIRST), check_cut)
 """Rows that must be sound before any other is mended: the triggers that note changes lean on them, and
 whoever asks the log."""
 
-ROWS: tuple[Check, ...] = (*LEANT_ON, partial(check_rows, tables=[it for it in SOUND if it not in _FIRST]))
+ROWS: tuple[Check, ...] = (
+    *LEANT_ON,
+    partial(check_rows, tables=[it for it in SOUND if it not in _FIRST]),
+)
+BLOCKS: tuple[Check, ...] = (check_block_tables,)
 MEANING: tuple[Check, ...] = (
     check_counters,
     check_root,
@@ -70,7 +74,7 @@ MEANING: tuple[Check, ...] = (
     check_garbage,
     check_lost,
 )
-STAGES = (DATABASE, ROWS, MEANING)
+STAGES = (DATABASE, ROWS, BLOCKS, MEANING)
 """What a later stage asks is only of use once an earlier one finds nothing."""
 
 _ROUNDS = 12
@@ -93,7 +97,7 @@ def _run(stage: tuple[Check, ...], local: Local) -> list[Finding]:
         return [Finding("sqlite", f"the index cannot be read: {error}", repair=Rebuild())]
 
 
-def mend(local: Local, stages: tuple[tuple[Check, ...], ...] = (ROWS, MEANING)) -> list[Finding]:
+def mend(local: Local, stages: tuple[tuple[Check, ...], ...] = (ROWS, BLOCKS, MEANING)) -> list[Finding]:
     """Mends the tables within the caller's transaction; what was mended. Raises sqlite3.DatabaseError where
     the database itself is damaged."""
     mended: list[Finding] = []

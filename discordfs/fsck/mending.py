@@ -76,7 +76,7 @@ def _mend_rows(
             connection.execute(
                 f"CREATE TEMP TABLE kept_{table} AS SELECT * FROM {table} WHERE {sound(table)}"
             )
-    mended = indexcheck.mend(local(connection), (indexcheck.ROWS,))
+    mended = indexcheck.mend(local(connection), (indexcheck.ROWS, indexcheck.BLOCKS))
     if not is_noted:
         for table in _NOTED:
             connection.execute(f"DELETE FROM main.{table}")

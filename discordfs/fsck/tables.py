@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import stat
+import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from functools import cache, partial
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from discordfs import schema
-from discordfs.codec import MAX_PLAIN
+from discordfs.codec import MAX_PLAIN, SEAL_OVERHEAD
 from discordfs.errors import FormatError
 from discordfs.fsck import lost
 from discordfs.fsck.findings import Finding, Mend, Rebuild
@@ -178,6 +179,15 @@ def check_rows(local: Local, tables: Collection[str] = tuple(SOUND)) -> Iterator
             yield _finding(local, table, dict(zip(keys, row, strict=True)))
     if "log" in tables and not local.rows("SELECT 1 FROM log WHERE id = 1"):
         yield Finding("row", "the index has lost what it knows of the log", repair=Mend(_remake_log))
+
+
+def check_block_tables(local: Local) -> Iterator[Finding]:
+    """No block of a chunk is longer than one can be, nor all of them than the chunk: who reads one would
+    wait for what never comes."""
+    for chunk, blocks, stored in local.rows("SELECT id, blocks, stored_size FROM chunks"):
+        lengths = [length for (length,) in struct.iter_unpack("<I", blocks)]
+        if max(lengths) > BLOCK_SIZE + SEAL_OVERHEAD + 1 or sum(lengths) > stored:
+            yield _finding(local, "chunks", {"id": chunk})
 
 
 def sound(table: str, without: str = "") -> str:

@@ -19,7 +19,7 @@ from tests.fs.conftest import CALLER
 from tests.fsck.conftest import Patient
 from tests.fsck.test_offline import Bench, contents
 
-SHORT, LONG = range(8), range(8, 250)
+SHORT, LONG = range(5), range(5, 80)
 
 pytestmark = pytest.mark.expects_log("")  # whatever the drive finds out by itself
 
