@@ -4,7 +4,7 @@ PYTHON = .venv/bin/python
 # Options for pytest, such as ARGS='-k rename -x'.
 ARGS =
 # Processes that share the tests; most of their time is waiting. A module's tests mostly stay together.
-JOBS = 2
+JOBS = 3
 # Minutes for a rotating share of the long tests; empty: all of them.
 SHARE =
 
