@@ -10,11 +10,13 @@ from typing import Any
 
 from . import errors
 from .errors import invalid_form
-from .model import CATEGORY, CHANNEL_TYPES, FORUM, TEXT, VOICE, Channel, Overwrite
+from .model import CATEGORY, CHANNEL_TYPES, POST_CHANNELS, STAGE, TEXT, VOICE, Channel, Overwrite, Tag
 from .world import World
 
 _MOST_NAME = 100
 _MOST_IN_CATEGORY = 50
+_MOST_TAGS = 20
+_MOST_TAG_NAME = 50
 
 
 def new(channel_id: int, body: Mapping[str, object], world: World, held: int) -> Channel:
@@ -40,6 +42,8 @@ def changed(channel: Channel, body: Mapping[str, object], world: World, held: in
         values["topic"] = _topic(body["topic"], channel.kind)
     if body.get("permission_overwrites") is not None:
         values["overwrites"] = overwrites(body["permission_overwrites"], held)
+    if body.get("available_tags") is not None and channel.kind in POST_CHANNELS:
+        values["tags"] = _tags(body["available_tags"], channel)
     if isinstance(body.get("nsfw"), bool):
         values["nsfw"] = body["nsfw"]
     for key, most in (("position", 1 << 30), ("rate_limit_per_user", 21600)):
@@ -51,7 +55,7 @@ def changed(channel: Channel, body: Mapping[str, object], world: World, held: in
 def _name(value: object, kind: int) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= _MOST_NAME:
         raise invalid_form("name", "BASE_TYPE_BAD_LENGTH", f"Must be between 1 and {_MOST_NAME} in length.")
-    if kind in (CATEGORY, VOICE):
+    if kind in (CATEGORY, VOICE, STAGE):
         return value
     return "-".join(value.lower().split())  # text channels have names without capitals and spaces
 
@@ -70,12 +74,34 @@ def _parent(value: object, channel: Channel, world: World) -> int | None:
 
 
 def _topic(value: object, kind: int) -> str | None:
-    most = 4096 if kind == FORUM else 1024
+    most = 4096 if kind in POST_CHANNELS else 1024
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > most:
         raise invalid_form("topic", "BASE_TYPE_MAX_LENGTH", f"Must be {most} or fewer in length.")
     return value or None
+
+
+def _tags(value: object, channel: Channel) -> tuple[Tag, ...]:
+    """The tags as asked for; those without an id of their own get the next free one."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise invalid_form("available_tags", "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
+    if len(value) > _MOST_TAGS:
+        message = f"Must be {_MOST_TAGS} or fewer in length."
+        raise invalid_form("available_tags", "BASE_TYPE_MAX_LENGTH", message)
+    known = {each.id for each in channel.tags}
+    free = max(known, default=channel.id)
+    made = []
+    for each in value:
+        name = str(each.get("name", ""))
+        if not 1 <= len(name) <= _MOST_TAG_NAME:
+            message = f"Must be between 1 and {_MOST_TAG_NAME} in length."
+            raise invalid_form("available_tags", "BASE_TYPE_BAD_LENGTH", message)
+        number = int(str(each.get("id") or 0))
+        if number not in known:
+            number = free = free + 1
+        made.append(Tag(number, name, each.get("moderated") is True, each.get("emoji_name")))
+    return tuple(made)
 
 
 def _integer(key: str, value: object, most: int) -> int:

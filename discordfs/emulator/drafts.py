@@ -8,16 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from . import components, polls
 from .bodies import Form
 from .errors import ApiError, invalid_form
 from .files import Upload
+from .model import Attachment
 
 MOST_CONTENT = 2000
 MOST_NONCE = 25
 MOST_ATTACHMENTS = 10
 MOST_EMBEDS = 10
 MOST_EMBED_TEXT = 6000
+MOST_STICKERS = 3
+HERE = "http://emulator.invalid"  # stands in kept URLs for wherever the emulator listens
+FORWARD = 1  # a type of reference; 0 is a reply's
 _PART = re.compile(r"files?\[?(\d*)\]?")
 _SUPPRESS = 1 << 2 | 1 << 12  # the flags a bot may set: suppress embeds, suppress notifications
 
@@ -46,6 +52,28 @@ class Draft:
     files: tuple[NewFile, ...]
     retained: frozenset[int] | None
     reference: Mapping[str, object] = field(default_factory=dict)
+    components: tuple[Mapping[str, Any], ...] | None = None
+    sticker_ids: tuple[int, ...] = ()
+    poll: Mapping[str, Any] | None = None
+
+    @property
+    def forwards(self) -> bool:
+        """Whether it is the forwarding of a message."""
+        return self.reference.get("type") == FORWARD
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to post."""
+        said = (self.content, self.files, self.embeds, self.components, self.sticker_ids, self.poll)
+        return not (any(said) or self.forwards)
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a message gets beside its body: JSON, and stored files to be copied into it (of a forward)."""
+
+    extra: Mapping[str, object] = field(default_factory=dict)
+    sources: tuple[Attachment, ...] = ()
 
 
 def draft(form: Form, present: frozenset[int] = frozenset()) -> Draft:
@@ -68,6 +96,9 @@ def draft(form: Form, present: frozenset[int] = frozenset()) -> Draft:
         files=tuple(_new_file(upload, index, named) for index, upload in sorted(files.items())),
         retained=retained,
         reference=_reference(payload.get("message_reference")),
+        components=components.checked(payload.get("components")),
+        sticker_ids=_stickers(payload.get("sticker_ids")),
+        poll=polls.checked(payload.get("poll")),
     )
 
 
@@ -121,9 +152,20 @@ def _embeds(payload: Mapping[str, object]) -> tuple[Mapping[str, object], ...] |
 def _embed(embed: Mapping[str, object]) -> Mapping[str, object]:
     """As Discord gives it back: with its type, and with every field's `inline`."""
     fields = embed.get("fields")
+    pictures = {
+        key: _picture(embed[key]) for key in ("image", "thumbnail") if isinstance(embed.get(key), dict)
+    }
+    embed = {**embed, **pictures}
     if not isinstance(fields, list):
         return {"type": "rich", **embed}
     return {"type": "rich", **embed, "fields": [{"inline": False, **each} for each in fields]}
+
+
+def _picture(value: Any) -> Mapping[str, object]:
+    """With the place of Discord's own copy, as far as the scheme is one that it fetches."""
+    scheme, sign, rest = str(value.get("url", "")).partition("://")
+    proxy = f"{HERE}/external/x/{scheme}/{rest}" if sign and scheme in ("http", "https") else None
+    return {**value, "proxy_url": proxy} if proxy is not None and "proxy_url" not in value else value
 
 
 def _text_length(embed: Mapping[str, object]) -> int:
@@ -186,6 +228,18 @@ def _reference(value: object) -> Mapping[str, object]:
         return {}
     if not isinstance(value, dict) or not str(value.get("message_id", "")).isdigit():
         raise invalid_form("message_reference", "DICT_TYPE_CONVERT", "message_id is needed")
-    if value.get("type"):
-        raise ApiError(400, 50035, "Invalid Form Body: forwarding is not emulated yet")
+    if value.get("type", 0) not in (0, FORWARD):
+        raise invalid_form("message_reference.type", "BASE_TYPE_CHOICES", "Value must be one of (0, 1).")
+    if value.get("type") == FORWARD and not str(value.get("channel_id", "")).isdigit():
+        raise invalid_form("message_reference.channel_id", "BASE_TYPE_REQUIRED", "This field is required")
     return value
+
+
+def _stickers(value: object) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(str(each).isdigit() for each in value):
+        raise invalid_form("sticker_ids", "LIST_TYPE_CONVERT", "Only iterables may be used in a ListType")
+    if len(value) > MOST_STICKERS:
+        raise invalid_form("sticker_ids", "BASE_TYPE_MAX_LENGTH", f"Must be {MOST_STICKERS} or fewer.")
+    return tuple(int(str(each)) for each in value)

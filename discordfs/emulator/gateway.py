@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import messages, payloads
+from . import messages, payloads, payloads_things
 from .clock import iso
 from .context import Context
-from .model import Channel, Message, User
-from .sessions import GUILD_MESSAGES, GUILDS, MESSAGE_CONTENT, Session
+from .model import PRIVATE, Channel, Message, User
+from .sessions import GUILD_MESSAGES, GUILDS, IN_PRIVATE, MESSAGE_CONTENT, Session
 
 Json = dict[str, Any]
 _SESSION_LIFE = 300.0  # seconds that a session waits for a RESUME
@@ -74,25 +74,31 @@ class Gateway:
 
     def message(self, context: Context, name: str, message: Message, nonce: str | None = None) -> None:
         """MESSAGE_CREATE or MESSAGE_UPDATE."""
-        channel = context.world.channels.get(message.channel_id)
+        channel = context.world.find(message.channel_id)
         if channel is None:
             return  # it was deleted while the message was on its way
-        author = context.world.users[message.author_id]
+        author = context.world.users.get(message.author_id)
+        more = base(context, channel) | {"channel_type": channel.kind}
+        if author is not None and author.member and channel.kind not in PRIVATE:
+            more["member"] = payloads.member_part(author)
         for session in self._listeners(context, channel, GUILD_MESSAGES):
             wants_content = bool(session.intents & MESSAGE_CONTENT)
-            data = messages.as_json(context, message, session.user, wants_content)
-            data |= {"guild_id": str(context.world.guild.id), "member": payloads.member_part(author)}
-            data |= {"channel_type": channel.kind}
+            data = messages.as_json(context, message, session.user, wants_content) | more
             session.dispatch(name, data if nonce is None else data | {"nonce": nonce})
 
     def deleted(self, context: Context, channel: Channel, ids: Sequence[int]) -> None:
         """MESSAGE_DELETE for one message, MESSAGE_DELETE_BULK for several."""
-        base: Json = {"channel_id": str(channel.id), "guild_id": str(context.world.guild.id)}
-        for session in self._listeners(context, channel, GUILD_MESSAGES):
-            if len(ids) == 1:
-                session.dispatch("MESSAGE_DELETE", base | {"id": str(ids[0])})
-            elif ids:
-                session.dispatch("MESSAGE_DELETE_BULK", base | {"ids": [str(each) for each in ids]})
+        data = base(context, channel)
+        if len(ids) == 1:
+            self.tell(context, "MESSAGE_DELETE", channel, GUILD_MESSAGES, data | {"id": str(ids[0])})
+        elif ids:
+            data["ids"] = [str(each) for each in ids]
+            self.tell(context, "MESSAGE_DELETE_BULK", channel, GUILD_MESSAGES, data)
+
+    def tell(self, context: Context, name: str, channel: Channel, intent: int, data: Json) -> None:
+        """Any event of a channel, to those who see the channel and have the intent."""
+        for session in self._listeners(context, channel, intent):
+            session.dispatch(name, data)
 
     def channel(
         self, context: Context, name: str, channel: Channel, seen_before: Channel | None = None
@@ -101,21 +107,54 @@ class Gateway:
         data = payloads.channel(channel, context.world.guild)
         for session in self._with_intent(GUILDS):
             before = seen_before is not None and context.world.can_view(session.user, seen_before)
-            if before or context.world.can_view(session.user, channel):
+            after = context.world.can_view(session.user, channel)
+            if before or after:
                 session.dispatch(name, data)
+            if seen_before is not None and after and not before:
+                session.dispatch("THREAD_LIST_SYNC", thread_sync(context, session.user, channel))
+
+    def thing(self, name: str, intent: int, data: Json) -> None:
+        """An event of the guild as a whole."""
+        for session in self._with_intent(intent):
+            session.dispatch(name, data)
 
     def pins(self, context: Context, channel: Channel) -> None:
         """CHANNEL_PINS_UPDATE."""
         when = None if channel.last_pin_ms is None else iso(channel.last_pin_ms)
-        data = {"guild_id": str(context.world.guild.id), "channel_id": str(channel.id)}
-        for session in self._listeners(context, channel, GUILDS):
-            session.dispatch("CHANNEL_PINS_UPDATE", data | {"last_pin_timestamp": when})
+        data = base(context, channel) | {"last_pin_timestamp": when}
+        self.tell(context, "CHANNEL_PINS_UPDATE", channel, GUILDS, data)
 
     def _with_intent(self, intent: int) -> list[Session]:
         return [session for session in self._sessions.values() if session.intents & intent]
 
     def _listeners(self, context: Context, channel: Channel, intent: int) -> list[Session]:
-        return [each for each in self._with_intent(intent) if context.world.can_view(each.user, channel)]
+        wanted = IN_PRIVATE[intent] if channel.kind in PRIVATE else intent
+        return [each for each in self._with_intent(wanted) if context.world.can_view(each.user, channel)]
+
+
+def base(context: Context, channel: Channel) -> Json:
+    """Where something happened."""
+    where = {"channel_id": str(channel.id)}
+    return where if channel.kind in PRIVATE else where | {"guild_id": str(context.world.guild.id)}
+
+
+def thread_sync(context: Context, user: User, channel: Channel) -> Json:
+    """The data of THREAD_LIST_SYNC: the active threads of a channel that has just come into view."""
+    found = [each for each in active_threads(context, user) if each.parent_id == channel.id]
+    members = [member for each in found for member in payloads.thread_members(each)]
+    return {
+        "guild_id": str(context.world.guild.id),
+        "channel_ids": [str(channel.id)],
+        "threads": [payloads.channel(each, context.world.guild) for each in found],
+        "members": [each for each in members if each["user_id"] == str(user.id)],
+    }
+
+
+def active_threads(context: Context, user: User) -> list[Channel]:
+    """The threads that are not archived and that this user sees."""
+    world = context.world
+    active = [each for each in world.threads.values() if each.thread is not None and not each.thread.archived]
+    return [each for each in active if world.can_view(user, each)]
 
 
 def ready(context: Context, session: Session) -> Json:
@@ -143,16 +182,18 @@ def guild_create(context: Context, session: Session) -> Json:
     """The data of GUILD_CREATE: the guild with all this user sees of it."""
     world = context.world
     visible = [each for each in world.channels.values() if world.can_view(session.user, each)]
-    body = payloads.guild(world.guild, list(world.roles.values()), len(world.users))
+    body = payloads.guild(world.guild, list(world.roles.values()), len(world.members))
+    body["emojis"] = [payloads_things.emoji(each, world) for each in world.emojis]
+    body["stickers"] = [payloads_things.sticker(each, world) for each in world.stickers]
     return body | {
         "joined_at": payloads.member_part(session.user)["joined_at"],
         "large": False,
         "unavailable": False,
-        "member_count": len(world.users),
+        "member_count": len(world.members),
         "voice_states": [],
-        "members": [payloads.member(each) for each in world.users.values()],
+        "members": [payloads.member(each) for each in world.members],
         "channels": [payloads.channel(each, world.guild) for each in visible],
-        "threads": [],
+        "threads": [payloads.channel(each, world.guild) for each in active_threads(context, session.user)],
         "presences": [],
         "stage_instances": [],
         "guild_scheduled_events": [],

@@ -230,7 +230,7 @@ class _Connection:
             await self._send((await queue.get()).payload())
 
     def _members(self, session: Session, data: dict[str, Any]) -> None:
-        users = list(self._context.world.users.values())
+        users = self._context.world.members
         wanted = data.get("user_ids")
         if isinstance(wanted, list):
             users = [user for user in users if str(user.id) in {str(each) for each in wanted}]

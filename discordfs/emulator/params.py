@@ -1,6 +1,11 @@
-"""Ids and numbers from paths and query strings, with Discord's errors for bad ones. Threading: pure."""
+"""Ids, numbers and times from paths and query strings, with Discord's errors for bad ones.
+
+Threading: pure.
+"""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -31,6 +36,20 @@ def limit_param(request: web.Request, default: int, most: int, least: int = 1) -
             "limit", "NUMBER_TYPE_MIN", f"int value should be greater than or equal to {least}."
         )
     return int(text)
+
+
+def time_param(request: web.Request, key: str, default: int) -> int:
+    """A time from the query string, in epoch milliseconds."""
+    text = request.query.get(key)
+    if text is None:
+        return default
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        message = f'Value "{text}" is not an ISO8601 timestamp.'
+        raise invalid_form(key, "DATE_TIME_TYPE_PARSE", message) from None
+    zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return round(zoned.timestamp() * 1000)
 
 
 def _snowflake(key: str, text: str) -> int:

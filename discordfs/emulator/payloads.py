@@ -9,7 +9,21 @@ from typing import Any
 
 from . import snowflake
 from .clock import iso
-from .model import CATEGORY, MESSAGE_CHANNELS, Channel, Guild, Overwrite, Role, User
+from .model import (
+    CATEGORY,
+    MESSAGE_CHANNELS,
+    POST_CHANNELS,
+    PRIVATE_THREAD,
+    STAGE,
+    VOICE,
+    Channel,
+    Guild,
+    Overwrite,
+    Role,
+    Tag,
+    Thread,
+    User,
+)
 
 Json = dict[str, Any]
 
@@ -18,6 +32,7 @@ Json = dict[str, Any]
 MESSAGE_CONTENT_FLAG = 1 << 19
 MEMBERS_FLAG = 1 << 15
 PRESENCE_FLAG = 1 << 13
+_MOST_COUNTED = 50  # members of a thread
 
 
 def user(who: User) -> Json:
@@ -25,13 +40,13 @@ def user(who: User) -> Json:
     body: Json = {
         "id": str(who.id),
         "username": who.name,
-        "avatar": None,
+        "avatar": who.avatar,
         "discriminator": "0000" if who.bot else "0",
         "public_flags": 0,
         "flags": 0,
         "banner": None,
         "accent_color": None,
-        "global_name": None if who.bot else who.name.capitalize(),
+        "global_name": who.display or (None if who.bot else who.name.capitalize()),
         "avatar_decoration_data": None,
         "collectibles": None,
         "primary_guild": None,
@@ -93,13 +108,13 @@ def role(one: Role, guild: Guild) -> Json:
         "description": None,
         "permissions": str(one.permissions),
         "position": 0 if one.id == guild.id else 1,
-        "color": 0,
-        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
-        "hoist": False,
+        "color": one.color,
+        "colors": {"primary_color": one.color, "secondary_color": None, "tertiary_color": None},
+        "hoist": one.hoist,
         "managed": one.managed,
-        "mentionable": False,
-        "icon": None,
-        "unicode_emoji": None,
+        "mentionable": one.mentionable,
+        "icon": one.icon,
+        "unicode_emoji": one.symbol,
         "flags": 0,
     }
     return body
@@ -113,14 +128,14 @@ def member(who: User) -> Json:
 def member_part(who: User) -> Json:
     """A member as a message's event carries it, without the user."""
     return {
-        "avatar": None,
+        "avatar": who.guild_avatar,
         "banner": None,
         "communication_disabled_until": None,
         "flags": 0,
         "joined_at": iso(snowflake.time_of(who.id)),
-        "nick": None,
+        "nick": who.nick,
         "pending": False,
-        "premium_since": None,
+        "premium_since": None if who.boosting_ms is None else iso(who.boosting_ms),
         "roles": [str(each) for each in who.role_ids],
         "mute": False,
         "deaf": False,
@@ -132,6 +147,9 @@ def overwrite(one: Overwrite) -> Json:
 
 
 def channel(one: Channel, guild: Guild) -> Json:
+    """A channel or a thread of the guild."""
+    if one.thread is not None:
+        return _thread(one, one.thread, guild)
     body: Json = {
         "id": str(one.id),
         "type": one.kind,
@@ -149,16 +167,84 @@ def channel(one: Channel, guild: Guild) -> Json:
     body |= {"last_message_id": _text(one.last_message_id)}
     if one.kind in MESSAGE_CHANNELS:
         body["last_pin_timestamp"] = None if one.last_pin_ms is None else iso(one.last_pin_ms)
-    if one.kind == 2:
+    if one.kind in (VOICE, STAGE):
         body |= {"bitrate": 64000, "user_limit": 0, "rtc_region": None}
+    if one.kind in POST_CHANNELS:
+        body |= {
+            "available_tags": [tag(each) for each in one.tags],
+            "default_reaction_emoji": None,
+            "default_sort_order": None,
+            "default_forum_layout": 0,
+        }
     return body
+
+
+def tag(one: Tag) -> Json:
+    return {
+        "id": str(one.id),
+        "name": one.name,
+        "moderated": one.moderated,
+        "emoji_id": None,
+        "emoji_name": one.emoji,
+    }
+
+
+def _thread(one: Channel, facts: Thread, guild: Guild) -> Json:
+    body: Json = {
+        "id": str(one.id),
+        "type": one.kind,
+        "last_message_id": _text(one.last_message_id),
+        "flags": 0,
+        "last_pin_timestamp": None if one.last_pin_ms is None else iso(one.last_pin_ms),
+        "guild_id": str(guild.id),
+        "name": one.name,
+        "parent_id": _text(one.parent_id),
+        "rate_limit_per_user": one.rate_limit_per_user,
+        "owner_id": str(facts.owner_id),
+        "thread_metadata": {
+            "archived": facts.archived,
+            "archive_timestamp": iso(facts.archived_ms),
+            "auto_archive_duration": facts.auto_archive,
+            "locked": facts.locked,
+            "create_timestamp": iso(facts.created_ms),
+        },
+        "message_count": one.messages,
+        "member_count": min(_MOST_COUNTED, len(facts.members)),
+        "total_message_sent": one.sent,
+    }
+    if one.kind == PRIVATE_THREAD:
+        body["thread_metadata"]["invitable"] = facts.invitable
+    if facts.tag_ids:
+        body["applied_tags"] = [str(each) for each in facts.tag_ids]
+    return body
+
+
+def thread_members(one: Channel) -> list[Json]:
+    """Who is in a thread, by id."""
+    members = () if one.thread is None else sorted(one.thread.members)
+    return [
+        {"id": str(one.id), "user_id": str(user_id), "join_timestamp": iso(joined), "flags": 0}
+        for user_id, joined in members
+    ]
+
+
+def private_channel(one: Channel, recipients: list[User]) -> Json:
+    """A channel of direct messages; `recipients` are all but who reads this."""
+    return {
+        "id": str(one.id),
+        "type": one.kind,
+        "last_message_id": _text(one.last_message_id),
+        "flags": 0,
+        "last_pin_timestamp": None if one.last_pin_ms is None else iso(one.last_pin_ms),
+        "recipients": [user(each) for each in recipients],
+    }
 
 
 def guild(one: Guild, roles: list[Role], members: int) -> Json:
     return {
         "id": str(one.id),
         "name": one.name,
-        "icon": None,
+        "icon": one.icon,
         "description": None,
         "home_header": None,
         "splash": None,

@@ -8,45 +8,67 @@ loop; the commit itself is one piece of work in the store's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from . import errors, filenames, snowflake
+from . import errors, filenames, payloads_things, polls, snowflake
 from .context import Context
 from .database import Database
-from .drafts import Draft, NewFile
+from .drafts import Addition, Draft, NewFile
 from .files import discard
-from .model import MESSAGE_CHANNELS, PIN_NOTICE, Attachment, Channel, Message, User
+from .model import (
+    HAS_SNAPSHOT,
+    MESSAGE_CHANNELS,
+    PIN_NOTICE,
+    PRIVATE,
+    REPLY,
+    Attachment,
+    Channel,
+    Message,
+    User,
+)
 
-REPLY = 19  # a message type
+_NOTHING = Addition()
+_SUBSTANCE = ("embeds", "components", "sticker_items", "poll", "message_snapshots")
 
 
-async def create(context: Context, author: User, channel: Channel, draft: Draft) -> Message:
-    """Posts a message, or gives the one that has this author's nonce already."""
+async def create(
+    context: Context,
+    author: User,
+    channel: Channel,
+    draft: Draft,
+    addition: Addition = _NOTHING,
+    message_id: int | None = None,
+) -> Message:
+    """Posts a message, or gives the one that has this author's nonce already.
+
+    `message_id`: that of a post in a forum, which is its thread's too.
+    """
     if channel.kind not in MESSAGE_CHANNELS:
         raise errors.ApiError(400, 50008, "Cannot send messages in a non-text channel")
-    if not (draft.content or draft.files or draft.embeds):
+    if draft.empty:
         raise errors.empty_message()
     prepared = await _prepare(context, draft.files)
     await _held(context)
-    if channel.id not in context.world.channels:
+    if context.world.find(channel.id) is None:
         raise errors.unknown_channel()
-    attachments = [_numbered(context, each) for each in prepared]
+    copies = [replace(each, forwarded=True) for each in addition.sources]
+    attachments = [_numbered(context, each) for each in (*prepared, *copies)]
     message = Message(
-        id=context.ids.next(),
+        id=message_id or context.ids.next(),
         channel_id=channel.id,
         author_id=author.id,
         content=draft.content or "",
-        kind=REPLY if draft.reference else 0,
-        flags=draft.flags,
+        kind=REPLY if draft.reference and not draft.forwards else 0,
+        flags=draft.flags | (HAS_SNAPSHOT if draft.forwards else 0),
         tts=draft.tts,
         nonce=draft.nonce if draft.enforce_nonce else None,
-        extra=_extra(draft, channel),
+        extra={**_extra(context, draft, channel), **addition.extra},
         attachments=tuple(attachments),
     )
-    kept, new = await _commit_new(context, message, draft.files)
+    kept, new = await _commit_new(context, message, draft.files, addition)
     if new:
-        context.world.note_message(channel.id, kept.id)
+        context.world.note_message(kept)
         context.gateway.message(context, "MESSAGE_CREATE", kept, nonce=draft.nonce)
     return kept
 
@@ -54,13 +76,32 @@ async def create(context: Context, author: User, channel: Channel, draft: Draft)
 async def notice(context: Context, author: User, channel: Channel, pinned: Message) -> None:
     """Posts the system message that something was pinned."""
     reference = {"channel_id": str(channel.id), "message_id": str(pinned.id)}
-    reference |= {"guild_id": str(context.world.guild.id), "type": 0}  # type: ignore[dict-item]
-    message = Message(
-        context.ids.next(), channel.id, author.id, kind=PIN_NOTICE, extra={"message_reference": reference}
-    )
-    await context.store.run(lambda database: database.put_message(message))
-    context.world.note_message(channel.id, message.id)
-    context.gateway.message(context, "MESSAGE_CREATE", message)
+    if channel.kind not in PRIVATE:
+        reference |= {"guild_id": str(context.world.guild.id)}
+    reference |= {"type": 0}  # type: ignore[dict-item]
+    await system(context, author, channel, PIN_NOTICE, {"message_reference": reference})
+
+
+async def system(
+    context: Context,
+    author: User,
+    channel: Channel,
+    kind: int,
+    extra: Mapping[str, object] | None = None,
+    content: str = "",
+) -> Message:
+    """Posts a message as Discord itself does, of any type."""
+    message = Message(context.ids.next(), channel.id, author.id, content, kind=kind, extra=extra or {})
+    kept = await context.store.run(lambda database: _put_new(database, message))
+    context.world.note_message(kept)
+    context.gateway.message(context, "MESSAGE_CREATE", kept)
+    return kept
+
+
+def _put_new(database: Database, message: Message) -> Message:
+    """Keeps a new message; the message with what it replies to."""
+    database.put_message(message, new=True)
+    return database.message(message.channel_id, message.id) or message
 
 
 async def edit(context: Context, message: Message, draft: Draft) -> Message:
@@ -93,10 +134,16 @@ def _current(database: Database, message: Message) -> Message:
 
 
 def _edited(message: Message, draft: Draft, added: Sequence[Attachment], now_ms: int) -> Message:
-    kept = [each for each in message.attachments if draft.retained is None or each.id in draft.retained]
+    kept = [
+        each
+        for each in message.attachments
+        if draft.retained is None or each.id in draft.retained or each.forwarded
+    ]
     extra = dict(message.extra) | ({} if draft.embeds is None else {"embeds": list(draft.embeds)})
+    if draft.components is not None:
+        extra["components"] = list(draft.components)
     content = message.content if draft.content is None else draft.content
-    if not (content or kept or added or extra.get("embeds")):
+    if not (content or kept or added or any(extra.get(key) for key in _SUBSTANCE)):
         raise errors.empty_message()
     return replace(message, content=content, edited_ms=now_ms, attachments=(*kept, *added), extra=extra)
 
@@ -123,20 +170,36 @@ async def delete(context: Context, channel: Channel, ids: Sequence[int]) -> None
         return found
 
     gone = await context.store.run(work)
+    context.world.note_deleted(gone)
     context.gateway.deleted(context, channel, [message.id for message in gone])
 
 
-def _extra(draft: Draft, channel: Channel) -> dict[str, object]:
+def _extra(context: Context, draft: Draft, channel: Channel) -> dict[str, object]:
     extra: dict[str, object] = {}
     if draft.embeds:
         extra["embeds"] = list(draft.embeds)
-    if draft.reference:
-        extra["message_reference"] = {
+    if draft.components:
+        extra["components"] = list(draft.components)
+    if draft.sticker_ids:
+        extra["sticker_items"] = [_sticker(context, each) for each in draft.sticker_ids]
+    if draft.poll is not None:
+        extra["poll"] = polls.begun(draft.poll, context.clock.now_ms())
+    if draft.reference and not draft.forwards:
+        reference = {
+            "type": 0,
             "channel_id": str(channel.id),
             "message_id": str(draft.reference["message_id"]),
-            "type": 0,
         }
+        guild = {} if channel.kind in PRIVATE else {"guild_id": str(context.world.guild.id)}
+        extra["message_reference"] = reference | guild
     return extra
+
+
+def _sticker(context: Context, sticker_id: int) -> dict[str, object]:
+    sticker = context.world.stickers.get(sticker_id)
+    if sticker is None:
+        raise errors.ApiError(400, 50081, "Invalid sticker sent")
+    return payloads_things.sticker_item(sticker)
 
 
 async def _prepare(context: Context, files: Sequence[NewFile]) -> list[Attachment]:
@@ -176,11 +239,13 @@ async def _held(context: Context) -> None:
             raise errors.plain(503, "Service Unavailable")
 
 
-async def _commit_new(context: Context, message: Message, files: Sequence[NewFile]) -> tuple[Message, bool]:
+async def _commit_new(
+    context: Context, message: Message, files: Sequence[NewFile], addition: Addition
+) -> tuple[Message, bool]:
     """Keeps the message, unless its nonce is taken: then the message that has it, and False."""
     window_ms = int(context.settings.nonce_window * 1000)
     since = snowflake.first_of(context.clock.now_ms() - window_ms)
-    added = message.attachments
+    added, copied = message.attachments[: len(files)], message.attachments[len(files) :]
 
     def work(database: Database) -> tuple[Message, bool]:
         if message.nonce is not None:
@@ -188,8 +253,12 @@ async def _commit_new(context: Context, message: Message, files: Sequence[NewFil
             if known is not None:
                 return known, False
         _keep_files(context, files, added)
-        database.put_message(message)
-        return message, True
+        for source, copy in zip(addition.sources, copied, strict=True):
+            context.files.copy(source.id, copy.id)
+        if message.kind != REPLY:
+            database.put_message(message, new=True)
+            return message, True
+        return _put_new(database, message), True
 
     kept, new = await context.store.run(work)
     if not new:

@@ -1,4 +1,7 @@
-"""The routes of one channel: get, edit, delete, permissions, typing. Threading: event loop only."""
+"""The routes of one channel: get, edit, delete, permissions, typing; and opening direct messages.
+
+Threading: event loop only.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,55 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from . import channels, errors, payloads
+from . import channels, errors, payloads, threads
 from .bodies import read_json
 from .context import Context, caller, context_of
 from .errors import json_answer
-from .model import Channel
+from .model import DM, PRIVATE, Channel
 from .params import path_id
-from .permissions import MANAGE_CHANNELS, MANAGE_ROLES, SEND_MESSAGES
+from .permissions import MANAGE_CHANNELS, MANAGE_ROLES, MANAGE_THREADS, SEND_MESSAGES
 
 
 def _channel(request: web.Request, *needed: int) -> Channel:
     return context_of(request).world.channel(caller(request), path_id(request, "channel_id"), *needed)
 
 
+def _json(request: web.Request, channel: Channel) -> payloads.Json:
+    """The channel as the caller sees it, of whatever kind it is."""
+    world, reader = context_of(request).world, caller(request)
+    if channel.kind in PRIVATE:
+        return payloads.private_channel(
+            channel, [world.users[each] for each in channel.recipients if each != reader.id]
+        )
+    return payloads.channel(channel, world.guild)
+
+
 async def get_channel(request: web.Request) -> web.Response:
-    return json_answer(payloads.channel(_channel(request), context_of(request).world.guild))
+    return json_answer(_json(request, _channel(request)))
+
+
+async def open_private(request: web.Request) -> web.Response:
+    """POST /users/@me/channels: the direct messages with somebody, made at the first call."""
+    context, own = context_of(request), caller(request)
+    wanted = str((await read_json(request)).get("recipient_id", ""))
+    other = context.world.users.get(int(wanted) if wanted.isdecimal() else 0)
+    if other is None or other.id == own.id:
+        raise errors.ApiError(400, 50033, "Invalid Recipient(s)")
+    both = {own.id, other.id}
+    channel = next((each for each in context.world.private.values() if set(each.recipients) == both), None)
+    if channel is None:
+        channel = Channel(context.ids.next(), DM, "", recipients=(own.id, other.id))
+        await context.world.put_channel(channel)
+    return json_answer(_json(request, channel))
 
 
 async def edit_channel(request: web.Request) -> web.Response:
-    context, channel = context_of(request), _channel(request, MANAGE_CHANNELS)
+    context, channel = context_of(request), _channel(request)
+    if channel.thread is not None:
+        changed = threads.changed(context, caller(request), channel, await read_json(request), channel.thread)
+        await threads.change(context, changed)
+        return json_answer(_json(request, context.world.threads[channel.id]))
+    _channel(request, MANAGE_CHANNELS)
     body = await read_json(request)
     if body.get("permission_overwrites") is not None:
         _channel(request, MANAGE_ROLES)
@@ -42,9 +75,16 @@ async def change(context: Context, before: Channel, after: Channel) -> None:
 
 
 async def delete_channel(request: web.Request) -> web.Response:
-    context, channel = context_of(request), _channel(request, MANAGE_CHANNELS)
+    context, channel = context_of(request), _channel(request)
+    if channel.kind in PRIVATE:
+        return json_answer(_json(request, channel))  # closed, for a person's eyes; it stays what it was
+    _channel(request, MANAGE_CHANNELS if channel.thread is None else MANAGE_THREADS)
+    if channel.thread is not None:
+        threads.tell(context, "THREAD_DELETE", channel)
     gone = await context.world.drop_channel(channel.id)
     await asyncio.get_running_loop().run_in_executor(None, context.files.remove, gone)
+    if channel.thread is not None:
+        return json_answer(payloads.channel(channel, context.world.guild))
     context.gateway.channel(context, "CHANNEL_DELETE", channel)
     for child in [each for each in context.world.channels.values() if each.parent_id == channel.id]:
         await change(context, child, replace(child, parent_id=None))
@@ -73,9 +113,3 @@ async def delete_permission(request: web.Request) -> web.Response:
 async def typing(request: web.Request) -> web.Response:
     _channel(request, SEND_MESSAGES)
     return web.Response(status=204)
-
-
-async def archived_threads(request: web.Request) -> web.Response:
-    """No channel has threads yet; the answer is that of a channel without any."""
-    _channel(request)
-    return json_answer({"threads": [], "members": [], "has_more": False})

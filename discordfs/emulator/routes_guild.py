@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import channels, errors, payloads
+from . import channels, errors, payloads, payloads_things
 from .bodies import read_json
 from .context import Context, caller, context_of
 from .errors import json_answer
+from .gateway import active_threads
 from .model import User
 from .params import path_id
 from .permissions import MANAGE_CHANNELS
+from .routes_threads import listing
 
 _MOST_CHANNELS = 500
 
@@ -27,7 +29,9 @@ def _guild(request: web.Request) -> Context:
 
 async def get_guild(request: web.Request) -> web.Response:
     world = _guild(request).world
-    body = payloads.guild(world.guild, list(world.roles.values()), len(world.users))
+    body = payloads.guild(world.guild, list(world.roles.values()), len(world.members))
+    body["emojis"] = [payloads_things.emoji(each, world) for each in world.emojis]
+    body["stickers"] = [payloads_things.sticker(each, world) for each in world.stickers]
     if request.query.get("with_counts") != "true":
         del body["approximate_member_count"], body["approximate_presence_count"]
     return json_answer(body)
@@ -38,14 +42,10 @@ async def get_roles(request: web.Request) -> web.Response:
     return json_answer([payloads.role(each, world.guild) for each in world.roles.values()])
 
 
-async def get_emojis(request: web.Request) -> web.Response:
-    _guild(request)
-    return json_answer([])
-
-
 async def get_active_threads(request: web.Request) -> web.Response:
-    _guild(request)
-    return json_answer({"threads": [], "members": [], "has_more": False})
+    context, user = _guild(request), caller(request)
+    found = sorted(active_threads(context, user), key=lambda each: -each.id)
+    return listing(context, found, user.id)
 
 
 async def get_members(request: web.Request) -> web.Response:
@@ -56,7 +56,7 @@ async def get_members(request: web.Request) -> web.Response:
     after = request.query.get("after", "0")
     if not (limit.isdecimal() and 1 <= int(limit) <= 1000 and after.isdecimal()):
         raise errors.invalid_form("limit", "NUMBER_TYPE_MAX", "Must be between 1 and 1000.")
-    users = sorted(context.world.users.values(), key=lambda user: user.id)
+    users = context.world.members
     return json_answer([payloads.member(user) for user in users if user.id > int(after)][: int(limit)])
 
 
@@ -74,7 +74,7 @@ def _member(request: web.Request) -> User:
     if request.match_info["user_id"] == "@me":
         return caller(request)
     user = context.world.users.get(path_id(request, "user_id"))
-    if user is None:
+    if user is None or not user.member:
         raise errors.ApiError(404, 10007, "Unknown Member")
     return user
 

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from . import errors, messages, posting, snowflake
+from . import errors, forwards, messages, posting, snowflake, threads
 from .bodies import Form, read_form, read_json
 from .context import Context, caller, context_of
 from .database import NO_END, Page
-from .drafts import Draft, draft
+from .drafts import Addition, Draft, draft
 from .errors import ApiError, invalid_form, json_answer
 from .files import discard
-from .model import Channel, Message
+from .model import PRIVATE, Channel, Message
 from .params import limit_param, path_id, snowflake_param
-from .permissions import ATTACH_FILES, MANAGE_MESSAGES, READ_MESSAGE_HISTORY, SEND_MESSAGES
+from .permissions import ATTACH_FILES, MANAGE_MESSAGES, READ_MESSAGE_HISTORY, SEND_MESSAGES, SEND_POLLS
 
 _BULK_LEAST, _BULK_MOST = 2, 100
 
@@ -51,19 +51,25 @@ async def _created(context: Context, request: web.Request, channel: Channel, for
     checked = draft(form)
     if checked.files:
         _channel(request, ATTACH_FILES)
-    await _check_reference(context, channel, checked)
-    message = await posting.create(context, caller(request), channel, checked)
+    if checked.poll is not None:
+        _channel(request, SEND_POLLS)
+    addition = await _referenced(context, request, channel, checked)
+    await threads.enter(context, caller(request), channel)
+    message = await posting.create(context, caller(request), channel, checked, addition)
     body = messages.as_json(context, message, caller(request))
     return json_answer(body if checked.nonce is None else body | {"nonce": form.payload["nonce"]})
 
 
-async def _check_reference(context: Context, channel: Channel, checked: Draft) -> None:
-    if not checked.reference:
-        return
-    target = int(str(checked.reference["message_id"]))
-    found = await context.store.run(lambda database: database.message(channel.id, target))
-    if found is None and checked.reference.get("fail_if_not_exists", True):
-        raise invalid_form("message_reference", "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")
+async def _referenced(context: Context, request: web.Request, channel: Channel, checked: Draft) -> Addition:
+    """What a forward takes along; of a reply, that its target is there."""
+    if checked.forwards:
+        return await forwards.prepared(context, caller(request), checked.reference)
+    if checked.reference:
+        target = int(str(checked.reference["message_id"]))
+        found = await context.store.run(lambda database: database.message(channel.id, target))
+        if found is None and checked.reference.get("fail_if_not_exists", True):
+            raise invalid_form("message_reference", "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "Unknown message")
+    return Addition()
 
 
 async def get_message(request: web.Request) -> web.Response:
@@ -118,6 +124,7 @@ async def edit_message(request: web.Request) -> web.Response:
     message = await find(request, channel)
     if message.author_id != caller(request).id:
         raise ApiError(403, 50005, "Cannot edit a message authored by another user")
+    threads.check_open(channel)
     form = await read_form(request)
     try:
         if form.payload.get("content", "") is None:
@@ -143,6 +150,8 @@ async def bulk_delete(request: web.Request) -> web.Response:
     if not caller(request).bot:
         raise ApiError(403, 20002, "Only bots can use this endpoint")
     channel = _channel(request, MANAGE_MESSAGES)
+    if channel.kind in PRIVATE:
+        raise ApiError(403, 50003, "Cannot execute action on a DM channel")
     wanted = _bulk_ids((await read_json(request)).get("messages"))
     oldest = context.clock.now_ms() - int(context.settings.bulk_delete_days * 86_400_000)
     if any(snowflake.time_of(each) < oldest for each in wanted):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -12,9 +11,9 @@ from . import errors, messages, posting
 from .clock import iso
 from .context import caller, context_of
 from .database import NO_END
-from .errors import invalid_form, json_answer
+from .errors import json_answer
 from .model import Channel, Message
-from .params import limit_param, path_id
+from .params import limit_param, path_id, time_param
 from .permissions import PIN_MESSAGES, READ_MESSAGE_HISTORY
 from .routes_messages import find
 
@@ -28,7 +27,7 @@ def _channel(request: web.Request, *needed: int) -> Channel:
 
 async def list_pins(request: web.Request) -> web.Response:
     limit = limit_param(request, default=50, most=50)
-    pinned = await _pinned(request, _before(request), limit + 1)
+    pinned = await _pinned(request, time_param(request, "before", NO_END), limit + 1)
     items = [
         {"pinned_at": iso(each.pinned_ms or 0), "message": _json(request, each)} for each in pinned[:limit]
     ]
@@ -48,18 +47,6 @@ async def _pinned(request: web.Request, before_ms: int, limit: int) -> list[Mess
 
 def _json(request: web.Request, message: Message) -> dict[str, Any]:
     return messages.as_json(context_of(request), message, caller(request))
-
-
-def _before(request: web.Request) -> int:
-    text = request.query.get("before")
-    if text is None:
-        return NO_END
-    try:
-        moment = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError:
-        message = f'Value "{text}" is not an ISO8601 timestamp.'
-        raise invalid_form("before", "DATE_TIME_TYPE_PARSE", message) from None
-    return round(moment.timestamp() * 1000)
 
 
 async def pin(request: web.Request) -> web.Response:

@@ -51,8 +51,8 @@ async def my_guilds(request: web.Request) -> web.Response:
     }
     if request.query.get("with_counts") == "true":
         guild |= {
-            "approximate_member_count": len(world.users),
-            "approximate_presence_count": len(world.users),
+            "approximate_member_count": len(world.members),
+            "approximate_presence_count": len(world.members),
         }
     return json_answer([guild])
 

@@ -9,6 +9,7 @@ import copy
 import functools
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from yarl import URL
 
 from discordfs.emulator import Address, Emulator, Settings
 
-OPENAPI = Path(__file__).resolve().parents[3] / "shared" / "reference" / "discord-openapi-v10.json"
+_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "discord-openapi-v10.json"
+OPENAPI = Path(os.environ.get("DISCORD_OPENAPI", _BESIDE))
 NO_LIMITS = "rate_limits=off"
 
 
@@ -152,25 +154,36 @@ def check(body: Any, name: str, many: bool = False) -> None:
     schema = {"type": "array", "items": reference} if many else reference
     problems = [
         f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
-        for error in _validator(json.dumps(schema)).iter_errors(without_null_sizes(body))
+        for error in _validator(json.dumps(schema)).iter_errors(as_described(body))
     ]
     assert not problems, problems
 
 
-def without_null_sizes(body: Any) -> Any:
-    """A copy without width and height of null, which Discord sends and its schema rejects."""
+def as_described(body: Any) -> Any:
+    """A copy without what Discord sends and its own description rejects: width and height of null, media
+    channels (told as forums), forwards (told as replies).
+    """
     body = copy.deepcopy(body)
     for attachment in _attachments(body):
         for key in ("width", "height"):
             if attachment.get(key, 0) is None:
                 del attachment[key]
+    for each in _objects(body):
+        if each.get("type") == 16:
+            each["type"] = 15
+        if each.get("message_reference", {}).get("type") == 1:
+            each["message_reference"]["type"] = 0
     return body
 
 
-def _attachments(body: Any) -> list[dict[str, Any]]:
+def _objects(body: Any) -> list[dict[str, Any]]:
+    """All objects in a body."""
     if isinstance(body, list):
-        return [each for item in body for each in _attachments(item)]
+        return [each for item in body for each in _objects(item)]
     if not isinstance(body, dict):
         return []
-    own = [each for each in body.get("attachments", []) if isinstance(each, dict)]
-    return own + [each for value in body.values() for each in _attachments(value)]
+    return [body, *(each for value in body.values() for each in _objects(value))]
+
+
+def _attachments(body: Any) -> list[dict[str, Any]]:
+    return [one for each in _objects(body) for one in each.get("attachments", []) if isinstance(one, dict)]
