@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from multidict import CIMultiDict
+
 from discordfs.errors import (
     BadRequest,
     Forbidden,
@@ -21,6 +23,7 @@ from discordfs.errors import (
     Unauthorized,
     Unavailable,
 )
+from discordfs.remote.base import Exchange
 
 _UNKNOWN_MESSAGE = 10008
 _TOO_LARGE = 40005
@@ -69,6 +72,17 @@ def _seconds(header: str) -> float:
 def lost(method: str, message: str) -> Unavailable:
     """No answer, or none that tells the outcome, to a request that may have arrived."""
     return Unavailable(message) if method == "GET" else OutcomeUnknown(message)
+
+
+def failure_of(what: str, exchange: Exchange) -> RemoteError | None:
+    """The error that an exchange stands for, None when it went well; `what` names the request."""
+    if exchange.error:
+        return lost(exchange.method, exchange.error)
+    if 200 <= exchange.status < 300:
+        return None
+    return error_of(
+        exchange.method, what, Answer(exchange.status, CIMultiDict(exchange.headers), exchange.data)
+    )
 
 
 def error_of(method: str, what: str, answer: Answer) -> RemoteError:

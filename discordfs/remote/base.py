@@ -138,13 +138,27 @@ class Exchange:
     error: str = ""
 
 
+SCRUBBED = "[SCRUBBED]"
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayFrame:
-    """One websocket text, as received or sent (token scrubbed from what is sent)."""
+    """One websocket text, as received or sent; in what is sent `[SCRUBBED]` stands for the token."""
 
     direction: Literal["recv", "send"]
     data: str
     at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of fetching a whole file from the CDN. `status` is 0 without an answer; the bytes count only
+    when it is 200 and `error` is ""."""
+
+    status: int
+    headers: Mapping[str, str]
+    size: int
+    error: str = ""
 
 
 class Api(Protocol):
@@ -160,7 +174,41 @@ class Api(Protocol):
     ) -> Any:
         """`route` such as "/guilds/123/channels"; returns the decoded body (None for 204)."""
 
+    async def exchange(
+        self,
+        method: str,
+        route: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        attempt: int = 1,
+    ) -> Exchange:
+        """One attempt, as it went over the wire, whatever the answer is: status and error tell, and
+        answers.failure_of makes an error of them. `attempt` is only noted. Raises where nothing was sent:
+        Unauthorized after a 401, RateLimited when the budget of refusals is used up, RemoteError when closed.
+        """
+
     def observe(self, observer: Callable[[Exchange | GatewayFrame], None]) -> Callable[[], None]:
         """Every exchange and frame from now on, on the loop's thread; returns what ends it."""
 
+    async def download(self, url: str, sink: Callable[[bytes], object]) -> Fetched:
+        """A whole file from the CDN, by a URL that Discord gave, in pieces into `sink`. One attempt, and no
+        token goes along."""
+
     async def close(self) -> None: ...
+
+
+class GatewayApi(Api, Protocol):
+    """An Api with its gateway: frames come to observers while it is connected."""
+
+    def connect_gateway(self) -> None:
+        """From any thread; before the first request it connects with that."""
+
+    async def disconnect_gateway(self) -> None:
+        """No frame comes any more when this returns, until it is connected again."""
+
+    def watch(self, channels: Sequence[int], callback: Callable[[Hint], None]) -> Callable[[], None]:
+        """As MessageStore has it; connects the gateway."""
+
+    def now_ns(self) -> int:
+        """Discord's time, as MessageStore has it."""

@@ -1,4 +1,4 @@
-"""Ranged reads from the CDN: exactly the bytes that were asked for, or an error.
+"""Ranged reads from the CDN: exactly the bytes that were asked for, or an error; and whole files.
 
 Copes with servers that answer a Range request with the whole file, with bodies that end early (the rest is
 asked for), resets, and answers to another range than the one asked for. What the bytes mean is checked by
@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from discordfs.errors import BadRequest, RateLimited, RemoteError, RemoteGone, Unavailable
+from discordfs.remote.base import Fetched
 from discordfs.remote.server_time import ServerTime
 from discordfs.remote.traffic import TrafficCounter
 
@@ -70,6 +71,31 @@ class Cdn:
                     raise
                 await self._sleep(_PAUSE * 2**failures * (0.5 + self._rng.random() / 2))
         return bytes(got)
+
+    async def download(self, url: str, sink: Callable[[bytes], object]) -> Fetched:
+        """The whole file into `sink`, in one attempt. A body that is shorter than its Content-Length is an
+        error, as is one that broke off: what the sink took then is to be thrown away."""
+        if self._closed:
+            raise RemoteError("the connection to Discord was closed")
+        self._counter.request("GET cdn")
+        status, headers, size = 0, dict[str, str](), 0
+        try:
+            async with self._open_session().get(
+                url, headers={"Accept-Encoding": "identity"}, allow_redirects=False
+            ) as response:
+                self._server_time.learn(response.headers)
+                status = response.status
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                async for piece in response.content.iter_chunked(_STEP):
+                    self._counter.down(len(piece))
+                    size += len(piece)
+                    if status == 200:
+                        sink(piece)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return Fetched(
+                status, headers, size, f"the CDN broke off at byte {size} ({type(error).__name__})"
+            )
+        return Fetched(status, headers, size)
 
     async def close(self) -> None:
         self._closed = True

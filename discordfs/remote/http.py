@@ -22,7 +22,7 @@ from discordfs import __version__
 from discordfs.errors import Damaged, RemoteError, Unauthorized, Unavailable
 from discordfs.model import Clock
 from discordfs.remote.answers import Answer, error_of, lost
-from discordfs.remote.base import ATTEMPT, Exchange, GatewayFrame
+from discordfs.remote.base import ATTEMPT, SCRUBBED, Exchange, GatewayFrame
 from discordfs.remote.limiting import Limiter, Slot
 from discordfs.remote.server_time import ServerTime
 from discordfs.remote.traffic import TrafficCounter, label
@@ -56,7 +56,7 @@ class Token:
         return self._value
 
     def scrub(self, text: str) -> str:
-        return text.replace(self._value, "…") if self._value else text
+        return text.replace(self._value, SCRUBBED) if self._value else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,9 @@ class Http:
         *,
         timeouts: Timeouts,
         clock: Clock = time.time_ns,
+        is_user_account: bool = False,
     ) -> None:
+        self._scheme = "" if is_user_account else "Bot "
         self.base = base.rstrip("/")
         self.token = Token(token)
         self._limiter = limiter
@@ -145,6 +147,37 @@ class Http:
     ) -> Any:
         """The decoded body (None for 204). `route` begins with "/"; `json` is encoded already; `reason` is
         percent-encoded already, for the audit log."""
+        _, outcome = await self._once(method, route, params, json, parts, reason, ATTEMPT.get())
+        if isinstance(outcome, RemoteError):
+            raise outcome
+        return self._result(method, route, outcome)
+
+    async def exchange(
+        self,
+        method: str,
+        route: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: str | None = None,
+        attempt: int = 1,
+    ) -> Exchange:
+        """One attempt as it went; raises only where nothing was sent (base.Api says more)."""
+        exchange, _ = await self._once(method, route, params, json, None, None, attempt)
+        return exchange
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    async def _once(
+        self,
+        method: str,
+        route: str,
+        params: Mapping[str, str | int] | None,
+        json: str | None,
+        parts: BodyMaker | None,
+        reason: str | None,
+        attempt: int,
+    ) -> tuple[Exchange, Answer | RemoteError]:
+        """What went over the wire, and the answer or what came in its place."""
         self._check_open()
         async with self._limiter.slot(method, route, self._server_time.now_ns()) as slot:
             try:
@@ -152,16 +185,17 @@ class Http:
             except RemoteError:
                 slot.not_sent()
                 raise
-            exchange = _Exchanging(method, self.base + route, dict(params or {}), self._clock)
+            exchanging = _Exchanging(method, self.base + route, dict(params or {}), self._clock, attempt)
+            outcome: Answer | RemoteError
             try:
-                answer = await self._send(slot, exchange, json, parts, reason)
+                outcome = await self._send(slot, exchanging, json, parts, reason)
             except RemoteError as error:
-                self.show(exchange.failed(error))
-                raise
-            self.show(exchange.answered(answer))
-        return self._result(method, route, answer)
-
-    # --- inside -----------------------------------------------------------------------------------
+                outcome = error
+            exchange = exchanging.ended(outcome)
+            self.show(exchange)
+        if exchange.status == 401:
+            self._refused = True
+        return exchange, outcome
 
     def _check_open(self) -> None:
         if self._closed:
@@ -171,8 +205,6 @@ class Http:
 
     def _result(self, method: str, route: str, answer: Answer) -> Any:
         what = _name(method, route)
-        if answer.status == 401:
-            self._refused = True
         if not 200 <= answer.status < 300:
             raise error_of(method, what, answer)
         try:
@@ -218,7 +250,7 @@ class Http:
         return Answer(response.status, response.headers, text)
 
     def _headers(self, json: str | None, reason: str | None) -> dict[str, str]:
-        headers = {"Authorization": f"Bot {self.token.reveal()}", "User-Agent": USER_AGENT}
+        headers = {"Authorization": f"{self._scheme}{self.token.reveal()}", "User-Agent": USER_AGENT}
         if json is not None:
             headers["Content-Type"] = "application/json"
         if reason:
@@ -255,23 +287,25 @@ class Http:
 class _Exchanging:
     """An exchange that is going on, for the observers."""
 
-    def __init__(self, method: str, url: str, params: dict[str, str | int], clock: Clock) -> None:
+    def __init__(
+        self, method: str, url: str, params: dict[str, str | int], clock: Clock, attempt: int
+    ) -> None:
+        self._attempt = attempt
         self.method = method
         self.url = url
         self.params = params
         self._clock = clock
         self._started = clock()
 
-    def answered(self, answer: Answer) -> Exchange:
-        return self._made(answer.status, dict(answer.headers), answer.text, "")
-
-    def failed(self, error: RemoteError) -> Exchange:
-        return self._made(0, {}, "", str(error))
+    def ended(self, outcome: Answer | RemoteError) -> Exchange:
+        if isinstance(outcome, RemoteError):
+            return self._made(0, {}, "", str(outcome))
+        return self._made(outcome.status, dict(outcome.headers), outcome.text, "")
 
     def _made(self, status: int, headers: dict[str, str], data: str, error: str) -> Exchange:
         times = (self._started, self._clock())
         return Exchange(
-            self.method, self.url, self.params, status, headers, data, ATTEMPT.get(), *times, error
+            self.method, self.url, self.params, status, headers, data, self._attempt, *times, error
         )
 
 

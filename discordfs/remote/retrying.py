@@ -30,6 +30,7 @@ from discordfs.remote.base import (
     ATTEMPT,
     Api,
     Exchange,
+    Fetched,
     GatewayFrame,
     Hint,
     Message,
@@ -55,7 +56,7 @@ class Patience:
     nonce_sure: float = 120.0
 
 
-class _Trial:
+class Trial:
     """One operation on its way through attempts: what is left of its time, and how long to pause."""
 
     def __init__(self, patience: Patience, clock: Clock, rng: random.Random) -> None:
@@ -138,8 +139,8 @@ class Retrier:
             await self._sleep(pause)
             trial.attempt += 1
 
-    def _trial(self) -> _Trial:
-        return _Trial(self._patience, self._clock, self._rng)
+    def _trial(self) -> Trial:
+        return Trial(self._patience, self._clock, self._rng)
 
 
 async def _attempt(operation: Callable[[], Awaitable[T]], number: int) -> T:
@@ -236,8 +237,24 @@ class RetryingApi:
             return await self._retrier.repeatable(operation)
         return await self._retrier.once_only(operation, 0.0)
 
+    async def exchange(
+        self,
+        method: str,
+        route: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        attempt: int = 1,
+    ) -> Exchange:
+        """One attempt here too: who asks so sees each of them."""
+        return await self._api.exchange(method, route, params=params, json=json, attempt=attempt)
+
     def observe(self, observer: Callable[[Exchange | GatewayFrame], None]) -> Callable[[], None]:
         return self._api.observe(observer)
+
+    async def download(self, url: str, sink: Callable[[bytes], object]) -> Fetched:
+        """One attempt here too: a sink that took a part can't be emptied from here."""
+        return await self._api.download(url, sink)
 
     async def close(self) -> None:
         await self._api.close()

@@ -18,48 +18,50 @@ import json as jsonlib
 import logging
 import random
 import time
-import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 import aiohttp
-import yarl
 
 from discordfs.errors import Forbidden, RemoteError, RemoteGone, TooLarge, Unauthorized
 from discordfs.model import Clock, Limits, Traffic
 from discordfs.remote.answers import MessageGone
-from discordfs.remote.base import Attachment, GatewayFrame, Hint, Message, UploadFile, snowflake_ns
+from discordfs.remote.base import (
+    Attachment,
+    Exchange,
+    Fetched,
+    Hint,
+    Message,
+    UploadFile,
+    snowflake_ns,
+)
 from discordfs.remote.capacity import Capacity
 from discordfs.remote.cdn import Cdn, UrlRefused
-from discordfs.remote.http import Http, Observer, Part, Timeouts
+from discordfs.remote.client.gateway import (  # imports discord without its warning
+    Gateway,
+    Identity,
+    Routes,
+    discord,
+    handle_message_parameters,
+)
+from discordfs.remote.http import Http, Observer, Timeouts
 from discordfs.remote.limiting import Limiter
 from discordfs.remote.server_time import ServerTime
 from discordfs.remote.traffic import TrafficCounter
-from discordfs.remote.upload import UploadStream, check_upload, part_value
+from discordfs.remote.upload import UploadStream, check_upload
 from discordfs.remote.urls import RawMessage, UrlCache, UrlFinder
 
-with warnings.catch_warnings():
-    # Its voice part, which is never used here, imports audioop, and Python 3.11 and 3.12 warn of that.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import discord
-    from discord.gateway import DiscordClientWebSocketResponse, DiscordWebSocket
-    from discord.http import HTTPClient, Route, handle_message_parameters
-
 _log = logging.getLogger(__name__)
-for _warning in ("warn_nacl", "warn_dave"):  # that voice will not work: nobody speaks here
-    if hasattr(discord.VoiceClient, _warning):
-        setattr(discord.VoiceClient, _warning, False)
-
 DISCORD_API = "https://discord.com/api/v10"
 DEFAULT_TIMEOUTS = Timeouts()
 _BULK = range(2, 101)
 _BULK_AGE_NS = 13 * 86_400 * 10**9  # bulk deletion ends at 14 days; a day of margin for clocks
 _ELAPSED_NS = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 _GATEWAY_AGAIN = (5.0, 300.0)  # seconds, after the gateway or the login before it failed for good
-_IDENTIFY_SECONDS = 5.0
+_INTENTS = ("guilds", "guild_messages", "guild_reactions")
+_PRIVILEGED = frozenset({"members", "presences", "message_content"})
 
 
 class DiscordRemote:
@@ -67,7 +69,9 @@ class DiscordRemote:
 
     `shared_directory` holds the limiter's file for all processes with this token (None: this process
     alone). `message_content` asks the gateway for other people's messages in full, which the bot's owner
-    has to allow in Discord's developer portal; where it is not allowed, events come without.
+    has to allow in Discord's developer portal; where it is not allowed, events come without. `intents`:
+    names of further gateway intents, those that need leave (members, presences) under the same condition.
+    `is_user_account`: the token is a person's own.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class DiscordRemote:
         api: str = DISCORD_API,
         shared_directory: Path | None = None,
         message_content: bool = False,
+        intents: Sequence[str] = (),
+        is_user_account: bool = False,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         clock: Clock = time.time_ns,
         elapsed_ns: Callable[[], int] = _ELAPSED_NS,
@@ -86,12 +92,20 @@ class DiscordRemote:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._message_content = message_content
+        self._intents = (*_INTENTS, *(["message_content"] if message_content else []), *intents)
+        self._identity = Identity()
         self._counter = TrafficCounter()
         self._server_time = ServerTime(clock, elapsed_ns)
         limiter = limiter or Limiter(api, token, shared_directory, clock=clock, sleep=sleep, rng=rng)
         self._http = Http(
-            api, token, limiter, self._counter, self._server_time, timeouts=timeouts, clock=clock
+            api,
+            token,
+            limiter,
+            self._counter,
+            self._server_time,
+            timeouts=timeouts,
+            clock=clock,
+            is_user_account=is_user_account,
         )
         self._cdn = Cdn(
             self._counter,
@@ -102,10 +116,11 @@ class DiscordRemote:
             rng=rng,
         )
         self._cache = UrlCache(self._server_time)
-        self._finder = UrlFinder(self._cache, self._list_raw, self._fetch_raw, lambda: self._own_id, sleep)
+        self._finder = UrlFinder(
+            self._cache, self._list_raw, self._fetch_raw, lambda: self._identity.id, sleep
+        )
         self._capacity = Capacity()
-        self._own_id = 0
-        self._routes_made: _Routes | None = None
+        self._routes_made: Routes | None = None
         self._watchers: list[tuple[frozenset[int], Callable[[Hint], None]]] = []
         self._gateway: asyncio.Task[None] | None = None
         self._gateway_wanted = False
@@ -126,6 +141,7 @@ class DiscordRemote:
 
     def use_token(self, token: str) -> None:
         """Resumes with a new token after an Unauthorized."""
+        self._identity.me = None
         self._http.use_token(token)
 
     async def close(self) -> None:
@@ -227,6 +243,27 @@ class DiscordRemote:
         body = None if json is None else jsonlib.dumps(json)
         return await self._http.request(method, route, params=params, json=body)
 
+    async def exchange(
+        self,
+        method: str,
+        route: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        attempt: int = 1,
+    ) -> Exchange:
+        """Who asked for /users/@me has logged in by it: the gateway does not ask again."""
+        self._routes()
+        body = None if json is None else jsonlib.dumps(json)
+        exchange = await self._http.exchange(method, route, params=params, json=body, attempt=attempt)
+        if (method, route, exchange.status) == ("GET", "/users/@me", 200):
+            self._identity.me = jsonlib.loads(exchange.data)
+            self._identity.id = int(self._identity.me["id"])
+        return exchange
+
+    async def download(self, url: str, sink: Callable[[bytes], object]) -> Fetched:
+        return await self._cdn.download(url, sink)
+
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Exchanges; gateway frames too, once `connect_gateway` or `watch` was called."""
         return self._http.observe(observer)
@@ -238,6 +275,13 @@ class DiscordRemote:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._start_gateway)
 
+    async def disconnect_gateway(self) -> None:
+        self._gateway_wanted = False
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.cancel()
+            await asyncio.gather(gateway, return_exceptions=True)
+
     @property
     def is_hearing(self) -> bool:
         """Whether the gateway stands, so that whatever happens is heard of. From any thread."""
@@ -245,16 +289,13 @@ class DiscordRemote:
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _routes(self) -> _Routes:
+    def _routes(self) -> Routes:
         if self._routes_made is None:
-            self._routes_made = _Routes(self._http, self._note_identity)
+            self._routes_made = Routes(self._http, self._identity)
             self._loop = asyncio.get_running_loop()
             if self._gateway_wanted:
                 self._start_gateway()
         return self._routes_made
-
-    def _note_identity(self, own_id: int) -> None:
-        self._own_id = own_id
 
     def _known(self, raw: Any) -> Message:
         self._cache.feed([raw])
@@ -291,18 +332,18 @@ class DiscordRemote:
 
     async def _stay_connected(self) -> None:
         """A client of discord.py, and another after it ended; it reconnects and resumes by itself."""
-        content, pause = self._message_content, _GATEWAY_AGAIN[0]
+        names, pause = self._intents, _GATEWAY_AGAIN[0]
         while True:
             began = self._clock()
-            client = _GatewayClient(
-                self._http, self._note_identity, self._tell, self._hear, content, self._clock, self._sleep
+            client = Gateway(
+                self._http, self._identity, self._tell, self._hear, names, self._clock, self._sleep
             )
             try:
                 async with client:
                     await client.start(self._http.token.reveal())
             except discord.PrivilegedIntentsRequired:
                 _log.warning("the bot may not use MESSAGE_CONTENT: others' messages come without content")
-                content = False
+                names = tuple(name for name in names if name not in _PRIVILEGED)
                 continue
             except Unauthorized as error:
                 self._say(f"no gateway: {error}")
@@ -331,144 +372,6 @@ class DiscordRemote:
         for channels, callback in tuple(self._watchers):
             for channel in channels if hint is None else channels & {hint.channel}:
                 callback(hint or Hint("resync", channel, ()))
-
-
-class _Routes(HTTPClient):
-    """discord.py's routes over our HTTP."""
-
-    def __init__(self, http: Http, note_identity: Callable[[int], None]) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self._ours = http
-        self._note_identity = note_identity
-        self._sockets: aiohttp.ClientSession | None = None
-        self._gateway: yarl.URL | None = None
-
-    async def request(
-        self,
-        route: Route,
-        *,
-        files: Sequence[discord.File] | None = None,
-        form: Iterable[dict[str, Any]] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        fields = [*form] if form else []
-        return await self._ours.request(
-            route.method,
-            route.url.removeprefix(Route.BASE),
-            params=kwargs.get("params"),
-            json=jsonlib.dumps(kwargs["json"]) if kwargs.get("json") is not None else None,
-            parts=(lambda: _parts(fields)) if fields else None,
-            reason=quote(kwargs["reason"], safe="/ ") if kwargs.get("reason") else None,
-        )
-
-    async def static_login(self, token: str) -> Any:
-        """discord.py's makes a session that we do not use."""
-        self.token = token
-        me = await self.request(Route("GET", "/users/@me"))
-        self._note_identity(int(me["id"]))
-        return me
-
-    async def ws_connect(self, url: str, *, compress: int = 0) -> Any:
-        """To the API's own gateway, unless it is one that the gateway itself named for resuming."""
-        target = yarl.URL(url)
-        if target.host == DiscordWebSocket.DEFAULT_GATEWAY.host:
-            target = await self._gateway_url(target)
-        if self._sockets is None:
-            self._sockets = aiohttp.ClientSession(ws_response_class=DiscordClientWebSocketResponse)
-        return await self._sockets.ws_connect(
-            target,
-            max_msg_size=0,
-            autoclose=False,
-            compress=compress,
-            headers={"User-Agent": self.user_agent},
-        )
-
-    async def _gateway_url(self, asked: yarl.URL) -> yarl.URL:
-        """Asked for once, as Discord wants it (its documents, "Get Gateway")."""
-        if self._gateway is None:
-            try:
-                answer = await self.request(Route("GET", "/gateway"))
-            except RemoteError as error:
-                raise OSError(str(error)) from error  # what discord.py's reconnecting understands
-            self._gateway = yarl.URL(str(answer["url"]))
-        return self._gateway.with_query(asked.query)
-
-    async def close(self) -> None:
-        if self._sockets is not None:
-            await self._sockets.close()
-            self._sockets = None
-
-    def clear(self) -> None:
-        """Nothing of discord.py's own is open."""
-
-
-class _GatewayClient(discord.Client):
-    """The gateway connection: hints for watchers, frames for observers. Keeps no cache of messages."""
-
-    def __init__(
-        self,
-        http: Http,
-        note_identity: Callable[[int], None],
-        tell: Callable[[Hint | None], None],
-        hear: Callable[[bool], None],
-        message_content: bool,
-        clock: Clock,
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        intents = discord.Intents(guilds=True, guild_messages=True, guild_reactions=True)
-        intents.message_content = message_content
-        super().__init__(
-            intents=intents,
-            max_messages=None,
-            chunk_guilds_at_startup=False,
-            member_cache_flags=discord.MemberCacheFlags.none(),
-            enable_debug_events=True,
-        )
-        self.http = self._connection.http = _Routes(http, note_identity)
-        self._ours = http
-        self._tell = tell
-        self._hear = hear
-        self._now = clock
-        self._pause = sleep
-
-    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
-        """Discord allows one IDENTIFY in 5 seconds."""
-        if not initial:
-            await self._pause(_IDENTIFY_SECONDS)
-
-    async def on_connect(self) -> None:
-        self._hear(True)
-        self._tell(None)  # a new session, not a resumed one: what happened before it was missed
-
-    async def on_resumed(self) -> None:
-        self._hear(True)  # what was missed has come by now
-
-    async def on_disconnect(self) -> None:
-        self._hear(False)
-
-    async def on_message(self, message: discord.Message) -> None:
-        self._tell(Hint("create", message.channel.id, (message.id,)))
-
-    async def on_raw_message_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        self._tell(Hint("update", event.channel_id, (event.message_id,)))
-
-    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
-        self._tell(Hint("delete", event.channel_id, (event.message_id,)))
-
-    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
-        self._tell(Hint("delete", event.channel_id, tuple(sorted(event.message_ids))))
-
-    async def on_socket_raw_receive(self, text: str) -> None:
-        self._ours.show(GatewayFrame("recv", text, self._now()))
-
-    async def on_socket_raw_send(self, text: str) -> None:
-        if isinstance(text, str):
-            self._ours.show(GatewayFrame("send", self._ours.token.scrub(text), self._now()))
-
-
-def _parts(fields: Iterable[dict[str, Any]]) -> Iterable[Part]:
-    for each in fields:
-        yield Part(each["name"], part_value(each["value"]), each.get("filename"), each.get("content_type"))
 
 
 def _message(raw: Any) -> Message:
