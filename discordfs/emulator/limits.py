@@ -61,6 +61,10 @@ def rule_for(method: str, template: str, old_message: bool, settings: Settings) 
         return Rule(f"{name} old", settings.old_delete_limit, settings.old_delete_window)
     if name == f"DELETE {one_message}":
         return Rule(name, settings.delete_limit, settings.delete_window)
+    if method != "GET" and template.startswith(f"{one_message}/reactions"):
+        return Rule("reactions", settings.reaction_limit, settings.reaction_window)
+    if name == "POST /webhooks/{webhook_id}/{webhook_token}":
+        return Rule(name, settings.webhook_limit, settings.webhook_window)
     if method == "GET":
         return Rule(name, settings.read_limit, settings.read_window)
     return Rule(name, settings.write_limit, settings.write_window)

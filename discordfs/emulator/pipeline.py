@@ -154,7 +154,8 @@ def _charge(request: web.Request) -> dict[str, str]:
         return {}
     template = resource.canonical.removeprefix(API)
     rule = rule_for(request.method, template, _old_message(request), context.settings)
-    top = request.match_info.get("channel_id") or request.match_info.get("guild_id") or ""
+    named = (request.match_info.get(key) for key in ("channel_id", "guild_id", "webhook_id"))
+    top = next((each for each in named if each), "")
     verdict = context.limiter.take(caller(request).id, rule, top, context.clock.now(), context.settings)
     if not verdict.allowed:
         context.stats.rate_limited += 1

@@ -14,6 +14,8 @@ from . import (
     routes_guild,
     routes_messages,
     routes_pins,
+    routes_polls,
+    routes_reactions,
     routes_threads,
     routes_users,
 )
@@ -22,6 +24,8 @@ API = "/api/v10"
 _CHANNEL = "/channels/{channel_id}"
 _GUILD = "/guilds/{guild_id}"
 _MESSAGE = _CHANNEL + "/messages/{message_id}"
+_REACTION = _MESSAGE + "/reactions/{emoji}"
+_POLL = _CHANNEL + "/polls/{message_id}"
 _FILE = "/attachments/{channel_id:[0-9]+}/{attachment_id:[0-9]+}/{name}"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -69,6 +73,14 @@ _TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", _MESSAGE, routes_messages.edit_message),
     ("DELETE", _MESSAGE, routes_messages.delete_message),
     ("POST", _MESSAGE + "/threads", routes_threads.start_from_message),
+    ("GET", _REACTION, routes_reactions.users),
+    ("PUT", _REACTION + "/@me", routes_reactions.add),
+    ("DELETE", _REACTION + "/{user_id}", routes_reactions.remove),
+    ("DELETE", _REACTION, routes_reactions.remove_emoji),
+    ("DELETE", _MESSAGE + "/reactions", routes_reactions.remove_all),
+    ("GET", _POLL + "/answers/{answer_id}", routes_polls.voters),
+    ("PUT", _POLL + "/answers/@me", routes_polls.vote),
+    ("POST", _POLL + "/expire", routes_polls.expire),
     ("POST", "/attachments/refresh-urls", cdn.refresh_urls),
 )
 

@@ -73,6 +73,10 @@ class Settings:
     old_delete_window: float = 120.0
     bulk_limit: int = 1
     bulk_window: float = 1.0
+    reaction_limit: int = 1  # add or remove one
+    reaction_window: float = 0.25
+    webhook_limit: int = 5  # posts of a webhook
+    webhook_window: float = 2.0
     read_limit: int = 5  # each GET route
     read_window: float = 1.0
     write_limit: int = 5  # each other route
