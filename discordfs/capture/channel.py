@@ -1,0 +1,193 @@
+"""Captures one channel or thread: its pages from old to new, and what they and it entail.
+
+A page is handed to the kernel before the next is asked for, and only then counts as covered. What comes with
+a page (reactions, invites, media) is had before the mark moves on; so whoever resumes asks for the last page
+again rather than leave something out. Nothing of a channel is kept in memory but its mark.
+
+The order of ids is Discord's: with `after` the page nearest that cursor comes, newest first. A page with
+fewer than 100 messages is the last. An empty one may also mean that the history may not be read (Discord's
+documents, "Get Channel Messages"): then the newest message is asked for, and if it doesn't show either
+although there was one, nothing counts as covered.
+Threading: a thread for each channel; the mark is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from discordfs.capture import reactions, threads
+from discordfs.capture.asking import into
+from discordfs.capture.coverage import LAST
+from discordfs.capture.invites import look_up
+from discordfs.capture.job import Job, Mark, place
+from discordfs.capture.media import Item
+from discordfs.capture.recordfile import RecordFile
+from discordfs.capture.scope import HOLDS_MESSAGES, HOLDS_THREADS
+from discordfs.errors import BadRequest, Forbidden, RateLimited, RemoteGone, Unavailable
+from discordfs.remote.base import Exchange, snowflake_at
+
+PAGE = 100
+LAG_NS = 10 * 10**9
+"""How long a message may be on Discord before every listing shows it: nothing younger counts as covered."""
+
+REFUSALS = (Forbidden, RemoteGone, BadRequest)
+FAILURES = (Unavailable, RateLimited)
+_PLAIN = frozenset({0, 19, 20, 23})  # messages that people and applications write
+_MAY_BE_EMPTY = 1 << 2 | 1 << 7  # flags: embeds suppressed, an answer still to come
+_CONTENTS = (
+    *("content", "embeds", "attachments", "components", "sticker_items", "message_snapshots", "poll"),
+    *("stickers", "activity", "application", "call"),
+)
+
+
+class ChannelCapture:
+    """One channel of a job, from its mark on."""
+
+    def __init__(self, job: Job, mark: Mark) -> None:
+        self._job = job
+        self._mark = mark
+        self._one = mark.channel
+        self._is_whole = True
+
+    def run(self) -> None:
+        """To the end of what is wanted. Raises Interrupted, and RemoteErrors that end a run
+        (Unauthorized)."""
+        file = self._job.directory.file(place(self._one.guild), f"{self._one.id}.jsonl")
+        self._job.opened(file)
+        try:
+            self._capture(file)
+        finally:
+            self._mark.http, self._mark.ws = file.http, file.ws
+            self._job.closed(file)
+        self._mark.done = self._is_whole
+        self.write_meta()
+
+    def run_again(self) -> None:
+        """Once more, for what is newer than what is covered."""
+        ranges = self._job.ledger.of(self._one.id).ranges
+        first = ranges[-1][1] + 1 if ranges else self._job.settings.first_id
+        self._mark.todo = [(first, self._job.settings.last_id or LAST)]
+        self.run()
+
+    def write_meta(self) -> None:
+        """CHANNEL.meta.json, as far as the channel is."""
+        one, mark = self._one, self._mark
+        channel: dict[str, Any] = {"id": one.id, "name": one.name, "type": one.type}
+        if one.is_thread:
+            channel["parent_id"] = one.parent
+        summary = {
+            "num_messages": mark.messages,
+            "oldest_message": mark.oldest,
+            "newest_message": mark.newest,
+        }
+        body = {"channel": channel, "summary": summary}
+        self._job.directory.write_meta(body, place(one.guild), f"{one.id}.meta.json")
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _capture(self, file: RecordFile) -> None:
+        record = into(file, self._job.form)
+        if self._one.type in HOLDS_THREADS and not self._job.settings.strict:
+            self._attempt("archived threads", lambda: threads.find_archived(self._job, self._one, record))
+        if self._one.type not in HOLDS_MESSAGES:
+            return
+        self._attempt("messages", lambda: self._pages(file), is_main=True)
+        if self._one.has_pins and not self._job.settings.strict:
+            self._attempt("pins", lambda: threads.page_pins(self._job, self._one, record))
+
+    def _attempt(self, what: str, step: Callable[[], object], is_main: bool = False) -> None:
+        """What is forbidden or gone is noted, and the channel goes on."""
+        try:
+            step()
+        except REFUSALS as error:
+            self._note(what, error, self._job.refused if is_main else None)
+        except FAILURES as error:
+            self._is_whole = False
+            self._note(what, error, self._job.failed)
+
+    def _note(self, what: str, error: Exception, tell: Callable[[str], None] | None) -> None:
+        self._job.ledger.fail(self._one.id, f"{what}: {error}")
+        if tell is not None:
+            tell(f"channel {self._one.id} ({self._one.name}): {what}: {error}")
+
+    # --- pages --------------------------------------------------------------------------------------
+
+    def _pages(self, file: RecordFile) -> None:
+        while self._mark.todo:
+            first, last = self._mark.todo[0]
+            self._page(file, first, last)
+
+    def _page(self, file: RecordFile, first: int, last: int) -> None:
+        """The page from `first` on; the mark moves behind what it covers."""
+        asked_ns = self._job.server_now_ns()
+        params: dict[str, str | int] = {"limit": PAGE, "after": first - 1}
+        route, record = f"/channels/{self._one.id}/messages", into(file, self._job.form)
+        body, exchange = self._job.asker.exchange(route, record, params)
+        file.commit()
+        ids = [int(each["id"]) for each in body]
+        is_end = len(ids) < PAGE or max(ids) >= last
+        newest = max(ids, default=0)
+        if ids and newest < first:
+            raise Unavailable(f"GET {route}: a page of older messages than those asked for")
+        if not ids and not self._is_readable(file):
+            raise Forbidden("no message is shown though there was one: READ_MESSAGE_HISTORY may be missing")
+        messages = [each for each in reversed(body) if first <= int(each["id"]) <= last]
+        self._entailed(file, messages, exchange)
+        horizon = max(newest, min(last, snowflake_at(asked_ns - LAG_NS))) if len(ids) < PAGE else newest
+        covered = min(last, horizon)
+        self._job.ledger.cover(self._one.id, first, covered, min(newest, last))
+        rest = self._mark.todo[1:]
+        with self._job.lock:  # so that a checkpoint has both or neither
+            for each in messages:
+                self._mark.count(int(each["id"]), each["timestamp"])
+            self._mark.todo = rest if is_end else [(newest + 1, last), *rest]
+
+    def _is_readable(self, file: RecordFile) -> bool:
+        if self._job.settings.strict or not self._one.last_message or self._mark.messages:
+            return True
+        route, record = f"/channels/{self._one.id}/messages", into(file, self._job.form)
+        return bool(self._job.asker.get(route, record, {"limit": 1}))
+
+    # --- what a page entails ------------------------------------------------------------------------
+
+    def _entailed(self, file: RecordFile, messages: Sequence[Mapping[str, Any]], exchange: Exchange) -> None:
+        job, record = self._job, into(file, self._job.form)
+        for message in messages:
+            if message.get("reactions"):
+                reactions.page_users(job, self._one.id, message, record)
+        if not job.settings.strict:
+            look_up(job, exchange.data, record)
+            for message in messages:
+                if message.get("thread"):
+                    threads.note(job, message["thread"], self._one.guild)
+        if job.media is not None:
+            for message in messages:
+                for item in job.media.wants(message):
+                    job.media.fetch(item, partial(self._renewed, file, item, message["id"]))
+        self._look_for_contents(messages)
+        file.commit()
+
+    def _renewed(self, file: RecordFile, item: Item, message: int | str) -> str | None:
+        """A fresh address, by asking for the message again; None when it has the file no more."""
+        media = self._job.media
+        if media is None or item.kind != "attachments":
+            return None
+        route, record = f"/channels/{self._one.id}/messages/{message}", into(file, self._job.form)
+        try:
+            again = self._job.asker.get(route, record)
+        except REFUSALS:
+            return None
+        return next((each.url for each in media.wants_again(again) if each.key == item.key), None)
+
+    def _look_for_contents(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        others = [
+            each
+            for each in messages
+            if each.get("type") in _PLAIN
+            and int(each["author"]["id"]) != self._job.me
+            and not int(each.get("flags") or 0) & _MAY_BE_EMPTY
+        ]
+        empty = sum(not any(each.get(name) for name in _CONTENTS) for each in others)
+        self._job.note_others(len(others), empty)
