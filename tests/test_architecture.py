@@ -71,6 +71,7 @@ ORDER = (
     "gc",
     "fsck",
     "salvage",
+    "archived",
     "statstruct",
     "orphans",
     "operations",

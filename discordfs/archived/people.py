@@ -1,0 +1,131 @@
+"""What messages say of people and things, in words: names, kinds of messages, what is searched. Threading:
+pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from discordfs.archived.records import whole_number
+from discordfs.remote.base import snowflake_ns
+
+_SYSTEM = {
+    1: "added {other} to the group",
+    2: "removed {other} from the group",
+    3: "started a call",
+    4: "changed the channel's name: {text}",
+    5: "changed the channel's icon",
+    6: "pinned a message to this channel",
+    7: "joined the server",
+    8: "boosted the server",
+    9: "boosted the server: level 1",
+    10: "boosted the server: level 2",
+    11: "boosted the server: level 3",
+    12: "follows a channel here: {text}",
+    18: "started a thread: {text}",
+    24: "was stopped by AutoMod",
+    25: "bought a subscription",
+    27: "started the stage: {text}",
+    28: "ended the stage: {text}",
+    29: "speaks on the stage",
+    31: "changed the stage's topic: {text}",
+    36: "turned security actions on",
+    37: "turned security actions off",
+    46: "the poll has ended",
+}
+_ORDINARY = frozenset({0, 19, 20, 21, 23})
+
+
+def things(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The objects of an array; empty when it is none."""
+    found = value.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def thing(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def text(value: Mapping[str, Any], key: str) -> str:
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def user_name(user: Mapping[str, Any]) -> str:
+    """As people see it; "unknown" of nobody."""
+    return text(user, "global_name") or text(user, "username") or "unknown"
+
+
+def author(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return thing(value, "author")
+
+
+def author_id(value: Mapping[str, Any]) -> int:
+    return whole_number(author(value).get("id")) or 0
+
+
+def moment(number: int) -> datetime:
+    """When Discord made this id, UTC. Of an absurd one the last that there is."""
+    try:
+        return datetime.fromtimestamp(snowflake_ns(number) / 1e9, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def system_text(value: Mapping[str, Any]) -> str:
+    """What a message that nobody wrote says; empty for an ordinary one."""
+    kind = value.get("type", 0)
+    if kind in _ORDINARY or not isinstance(kind, int):
+        return ""
+    mentioned = things(value, "mentions")
+    other = user_name(mentioned[0]) if mentioned else "somebody"
+    return _SYSTEM.get(kind, "a notice of kind {kind}").format(
+        other=other, text=text(value, "content"), kind=kind
+    )
+
+
+def snapshots(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The messages that this one forwards."""
+    return [thing(each, "message") for each in things(value, "message_snapshots")]
+
+
+def attachments(value: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    """(id, attachment), those of forwarded messages too."""
+    found = [each for body in (value, *snapshots(value)) for each in things(body, "attachments")]
+    return [(number, each) for each in found if (number := whole_number(each.get("id"))) is not None]
+
+
+def searched(value: Mapping[str, Any]) -> str:
+    """All words in a message: its text, embeds, polls, files' names, what it forwards."""
+    return "\n".join(filter(None, _words(value)))
+
+
+def _words(value: Mapping[str, Any]) -> Iterator[str]:
+    yield text(value, "content")
+    for embed in things(value, "embeds"):
+        yield from (text(embed, "title"), text(embed, "description"))
+        for field in things(embed, "fields"):
+            yield from (text(field, "name"), text(field, "value"))
+    for attachment in things(value, "attachments"):
+        yield from (text(attachment, "filename"), text(attachment, "description"))
+    poll = thing(value, "poll")
+    yield text(thing(poll, "question"), "text")
+    for answer in things(poll, "answers"):
+        yield text(thing(answer, "poll_media"), "text")
+    for inner in snapshots(value):
+        yield from _words({**inner, "message_snapshots": None})
+
+
+def reactions(value: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(emoji, how often)."""
+    return [
+        (emoji_text(thing(each, "emoji")), whole_number(each.get("count")) or 0)
+        for each in things(value, "reactions")
+    ]
+
+
+def emoji_text(emoji: Mapping[str, Any]) -> str:
+    name = text(emoji, "name")
+    return f":{name}:" if emoji.get("id") else name or "?"

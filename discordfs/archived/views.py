@@ -1,0 +1,221 @@
+"""The files that are derived of all runs: <root>/views/, which the mount shows as archive/.
+
+`update_views` is called when a run ends, and after runs were added. It writes what changed and nothing else,
+each file by a rename or by appending to it (tails.py), and brings the catalogue along, channel by channel:
+killed at any moment, the next one goes on. Who lists or reads never waits for it.
+Limits: memory for the names of all channels and one channel's work. Errors: OSError, sqlite3.Error.
+Threading: one process at a time (root.deriving); one thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from discordfs.archived import guildview
+from discordfs.archived.catalogue import Catalogue, Read
+from discordfs.archived.channelview import (
+    HTML,
+    THREADS,
+    Built,
+    ChannelBuilder,
+    ChannelPlan,
+    Origin,
+    remove,
+)
+from discordfs.archived.htmlview import relative
+from discordfs.archived.mediafiles import MediaFiles
+from discordfs.archived.names import DIRECT_MESSAGES, named, number_of
+from discordfs.archived.records import whole_number
+from discordfs.archived.root import CATALOGUE, VIEWS, deriving, known_runs
+from discordfs.archived.runs import THREAD_TYPES, Run, Source, member
+
+Progress = Callable[[int, int], None]
+"""(channels done, channels in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What an update came to. `changed`: channels whose files are new; `trouble`: what could not be read."""
+
+    runs: int
+    channels: int
+    changed: int
+    messages: int
+    trouble: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Channel:
+    """A channel as the runs have it. `name` is the last one, `first` the first."""
+
+    id: int
+    guild: int = 0
+    parent: int = 0
+    first: str = ""
+    name: str = ""
+    origins: list[Origin] = field(default_factory=list)
+    directory: str = ""
+
+
+@dataclass(slots=True)
+class _Guild:
+    first: str = ""
+    name: str = ""
+    origins: list[Origin] = field(default_factory=list)
+
+
+def update_views(root: Path, progress: Progress = lambda done, total: None) -> Updated:
+    """Brings views and catalogue of the archive at `root` up to its runs."""
+    with deriving(root), Catalogue(root / CATALOGUE) as catalogue, MediaFiles(root) as media:
+        return _Update(root, catalogue, media, progress).run()
+
+
+class _Update:
+    def __init__(self, root: Path, catalogue: Catalogue, media: MediaFiles, progress: Progress) -> None:
+        self._views = root / VIEWS
+        self._catalogue = catalogue
+        self._media = media
+        self._progress = progress
+        self._runs = known_runs(root)
+        self._channels: dict[int, _Channel] = {}
+        self._guilds: dict[int, _Guild] = {}
+        self._below: dict[int, list[_Channel]] = {}
+        self._names = catalogue.names()
+
+    def run(self) -> Updated:
+        self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for run in self._runs:
+            for source in run.sources():
+                self._note(run, source)
+        self._name_all()
+        self._remove_gone()
+        for guild, found in self._guilds.items():
+            self._build_guild(guild, found)
+        done: list[Built] = []
+        for number, channel in enumerate(self._channels.values()):
+            if channel.origins:
+                done.append(self._build(channel))
+            self._progress(number + 1, len(self._channels))
+        trouble = tuple(text for built in done for text in built.trouble)
+        changed = sum(built.is_changed for built in done)
+        messages = sum(built.messages for built in done)
+        return Updated(len(self._runs), len(done), changed, messages, trouble)
+
+    # --- what there is ---------------------------------------------------------------------------------
+
+    def _note(self, run: Run, source: Source) -> None:
+        meta = source.meta()
+        if source.channel:
+            self._note_channel(run, source, member(meta, "channel"))
+        elif source.guild:
+            guild = self._guilds.setdefault(source.guild, _Guild())
+            guild.origins.append(Origin(run, source))
+            name = guildview.guild_name(meta)
+            guild.first, guild.name = guild.first or name, name or guild.name
+
+    def _note_channel(self, run: Run, source: Source, meta: Mapping[str, Any]) -> None:
+        channel = self._channels.setdefault(source.channel, _Channel(source.channel))
+        channel.guild = channel.guild or source.guild
+        channel.origins.append(Origin(run, source))
+        name = meta.get("name")
+        if isinstance(name, str) and name:
+            channel.first, channel.name = channel.first or name, name
+        parent = whole_number(meta.get("parent_id"))
+        if meta.get("type") in THREAD_TYPES and parent and parent != channel.id:
+            channel.parent = parent
+        if source.guild:
+            self._guilds.setdefault(source.guild, _Guild())
+
+    def _name_all(self) -> None:
+        for channel in list(self._channels.values()):
+            if channel.parent and channel.parent not in self._channels:
+                self._channels[channel.parent] = _Channel(channel.parent, channel.guild)
+            if channel.parent:
+                self._below.setdefault(channel.parent, []).append(channel)
+        kept = dict(self._names)
+        for number, guild in self._guilds.items():
+            kept.setdefault(
+                number, self._there(self._views, number) or named(guild.first or "server", number)
+            )
+        self._names = kept
+        for channel in self._channels.values():
+            channel.directory = self._directory(channel)
+        with self._catalogue.change():
+            self._catalogue.keep_names(self._names.items())
+
+    def _directory(self, channel: _Channel) -> str:
+        parent = self._channels.get(channel.parent)
+        if parent is not None and not parent.parent:
+            above = f"{self._directory(parent)}/{THREADS}"
+        else:
+            above = self._names[channel.guild] if channel.guild else DIRECT_MESSAGES
+        if channel.id not in self._names:
+            otherwise = "channel" if channel.guild else "direct message"
+            there = self._there(self._views / above, channel.id)
+            self._names[channel.id] = there or named(channel.first or otherwise, channel.id)
+        return f"{above}/{self._names[channel.id]}"
+
+    @staticmethod
+    def _there(folder: Path, number: int) -> str:
+        """What a directory is called already, so that a lost catalogue changes no name."""
+        ending = f" ({number})"
+        found = sorted(folder.glob(f"*{ending}")) if folder.is_dir() else []
+        return found[0].name if found and number_of(found[0].name) == number else ""
+
+    def _remove_gone(self) -> None:
+        for number, directory in self._catalogue.built().items():
+            channel = self._channels.get(number)
+            if channel is None or not channel.origins or channel.directory != directory:
+                remove(self._views, directory)
+                with self._catalogue.change():
+                    self._catalogue.forget(number)
+        for folder in sorted(self._views.iterdir()) if not self._channels else ():
+            shutil.rmtree(folder)
+
+    # --- building --------------------------------------------------------------------------------------
+
+    def _build(self, channel: _Channel) -> Built:
+        plan = ChannelPlan(
+            id=channel.id,
+            directory=channel.directory,
+            title=channel.name or str(channel.id),
+            server=self._guilds[channel.guild].name if channel.guild else DIRECT_MESSAGES,
+            origins=tuple(channel.origins),
+            thread=self._thread_link,
+            threads=tuple(self._threads_of(channel)),
+        )
+        with self._catalogue.change():
+            return ChannelBuilder(plan, self._views, self._catalogue, self._media).build()
+
+    def _thread_link(self, number: int) -> str:
+        thread = self._channels.get(number)
+        if thread is None or not thread.parent or not thread.origins:
+            return ""
+        return relative("..", THREADS, self._names[number], HTML, "index.html")
+
+    def _threads_of(self, channel: _Channel) -> Iterable[tuple[str, str]]:
+        below = sorted(self._below.get(channel.id, ()), key=lambda thread: thread.id)
+        return [
+            (thread.name or str(thread.id), self._thread_link(thread.id))
+            for thread in below
+            if thread.origins
+        ]
+
+    def _build_guild(self, number: int, guild: _Guild) -> None:
+        reads = [_read_of(origin) for origin in guild.origins]
+        folder = self._views / self._names[number]
+        known = self._catalogue.sources(number)
+        if {read.key for read in known.values()} == {read.key for read in reads} and folder.is_dir():
+            return
+        guildview.write_guild([origin.source for origin in guild.origins], folder, self._views)
+        with self._catalogue.change():
+            self._catalogue.set_sources(number, reads)
+
+
+def _read_of(origin: Origin) -> Read:
+    status = origin.source.path.stat()
+    return Read(*origin.key, status.st_size, status.st_mtime_ns, 0, 0, 0, 0, ())
