@@ -102,15 +102,17 @@ class ChannelCapture:
         try:
             step()
         except REFUSALS as error:
-            self._note(what, error, self._job.refused if is_main else None)
+            told = self._noted(what, error)
+            if is_main:
+                self._job.refused(told, self._one.id)
         except FAILURES as error:
             self._is_whole = False
-            self._note(what, error, self._job.failed)
+            self._job.failed(self._noted(what, error))
 
-    def _note(self, what: str, error: Exception, tell: Callable[[str], None] | None) -> None:
+    def _noted(self, what: str, error: Exception) -> str:
+        """For people, with the channel."""
         self._job.ledger.fail(self._one.id, f"{what}: {error}")
-        if tell is not None:
-            tell(f"channel {self._one.id} ({self._one.name}): {what}: {error}")
+        return f"channel {self._one.id} ({self._one.name}): {what}: {error}"
 
     # --- pages --------------------------------------------------------------------------------------
 

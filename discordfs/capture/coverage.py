@@ -18,6 +18,10 @@ Range = tuple[int, int]
 LAST = (1 << 63) - 1
 """No id is larger."""
 
+FORMAT = 1
+NOWHERE = 0
+"""For `Ledger.fail`: what has to do with no one channel."""
+
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
     """The same ids in as few ranges as can be, in order."""
@@ -105,7 +109,9 @@ class Ledger:
         """As coverage.json has it."""
         with self._lock:
             channels = dict(self.channels)
-        return {"format": 1, "channels": {str(key): value.as_json() for key, value in channels.items()}}
+        errors = list(channels.pop(NOWHERE, Covered()).errors)
+        told = {str(key): value.as_json() for key, value in channels.items()}
+        return {"format": FORMAT, "channels": told, "errors": errors}
 
 
 def read_coverage(path: Path) -> dict[int, Covered]:
@@ -113,7 +119,10 @@ def read_coverage(path: Path) -> dict[int, Covered]:
     covered."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        return {int(key): covered_of(value) for key, value in body["channels"].items()}
+        if body["format"] != FORMAT:
+            return {}
+        found = {int(key): covered_of(value) for key, value in body["channels"].items()}
+        return found | {NOWHERE: Covered(errors=tuple(str(each) for each in body["errors"]))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

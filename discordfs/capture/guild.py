@@ -12,6 +12,7 @@ from typing import Any
 
 from discordfs.capture import media, threads
 from discordfs.capture.asking import Recorder, into
+from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
 from discordfs.errors import BadRequest, Forbidden, RemoteGone
@@ -95,4 +96,4 @@ def _allowed(job: Job, what: str, step: Callable[[], None]) -> None:
     try:
         step()
     except (Forbidden, RemoteGone, BadRequest) as error:
-        job.ledger.fail(0, f"{what}: {error}")
+        job.ledger.fail(NOWHERE, f"{what}: {error}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from discordfs.capture.asking import Recorder
+from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.errors import BadRequest, Forbidden, RemoteGone
 
@@ -28,4 +29,4 @@ def look_up(job: Job, text: str, record: Recorder) -> None:
         try:
             job.asker.get(f"/invites/{code}", record, {"with_counts": "true"})
         except (RemoteGone, Forbidden, BadRequest) as error:
-            job.ledger.fail(0, f"invite: {error}")
+            job.ledger.fail(NOWHERE, f"invite: {error}")

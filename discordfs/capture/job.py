@@ -103,13 +103,15 @@ class Job:
     others: int = 0
     empty: int = 0
     refusals: list[str] = field(default_factory=list)
+    refused_ids: set[int] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def refused(self, text: str) -> None:
-        """Discord does not show something: noted, and the run goes on."""
+    def refused(self, text: str, what: int) -> None:
+        """Discord does not show a channel or server: noted, and the run goes on."""
         with self.lock:
             self.refusals.append(text)
+            self.refused_ids.add(what)
 
     def failed(self, text: str) -> None:
         """Something could not be had for now: the run goes on, and has not ended well."""

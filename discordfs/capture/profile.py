@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from discordfs.capture.asking import into
+from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.lines import NoJson, decoded
 from discordfs.errors import BadRequest, Forbidden, Interrupted, RemoteGone
@@ -38,7 +39,7 @@ def ask_for_intents(job: Job) -> None:
     try:
         told = job.asker.get("/applications/@me", into(job.run_file, job.form))
     except (Forbidden, RemoteGone, BadRequest) as error:
-        job.ledger.fail(0, f"intents: {error}")
+        job.ledger.fail(NOWHERE, f"intents: {error}")
         return
     job.lacks_content = not int(told.get("flags") or 0) & _CONTENT_FLAGS
 

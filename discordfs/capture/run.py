@@ -23,7 +23,7 @@ from typing import Any
 from discordfs.capture import earlier, guild, profile
 from discordfs.capture.asking import PATIENCE, Asker, Recorder, into
 from discordfs.capture.channel import ChannelCapture
-from discordfs.capture.coverage import read_coverage
+from discordfs.capture.coverage import NOWHERE, read_coverage
 from discordfs.capture.job import Job, Mark, mark_of, place
 from discordfs.capture.lines import Form
 from discordfs.capture.live import Live
@@ -57,8 +57,9 @@ _STATE_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a run. `refusals`: what Discord does not show of what was asked for; `failures`: what
-    could not be had this time (`resume` tries again); `media_problems`: files that are missing."""
+    """What came of a run. `refusals`: what Discord does not show; `is_target_refused`: something of that was
+    asked for by its id; `failures`: what could not be had this time (`resume` tries again); `media_problems`:
+    files that are missing."""
 
     directory: Path
     completed: bool
@@ -69,6 +70,7 @@ class Result:
     failures: tuple[str, ...] = ()
     media_problems: tuple[str, ...] = ()
     contents_came_empty: bool = False
+    is_target_refused: bool = False
     exception: str = ""
 
 
@@ -110,6 +112,7 @@ class Capture:
         self._queued: set[int] = set()
         self._pending: set[concurrent.futures.Future[None]] = set()
         self._user: Mapping[str, Any] | None = None
+        self._told_ns = self._written_ns = 0
 
     def stop(self) -> None:
         """Ends a run from another thread: `run` raises Interrupted soon, and the run can be resumed."""
@@ -235,18 +238,18 @@ class Capture:
     def _ask_targets(self) -> None:
         if self._settings.mode == "guild":
             for target in self._settings.targets:
-                self._named(f"server {target}", partial(self._guild, target))
+                self._named(f"server {target}", target, partial(self._guild, target))
         elif self._settings.mode == "channel":
             found = [self._channel(target) for target in self._settings.targets]
             self._servers_of([each for each in found if each is not None])
 
-    def _named(self, what: str, step: Callable[[], None]) -> None:
+    def _named(self, what: str, target: int, step: Callable[[], None]) -> None:
         """Something that was asked for by name: that it is not shown is said at the end."""
         try:
             step()
         except (Forbidden, RemoteGone, BadRequest) as error:
-            self._job.refused(f"{what}: {error}")
-            self._job.ledger.fail(0, f"{what}: {error}")
+            self._job.refused(f"{what}: {error}", target)
+            self._job.ledger.fail(NOWHERE, f"{what}: {error}")
 
     def _guild(self, target: int) -> None:
         for channel in guild.describe(self._job, target):
@@ -271,7 +274,7 @@ class Capture:
                 raise BadRequest(f"it holds no messages (type {channel.type})")
             found.append(channel)
 
-        self._named(f"channel {target}", ask)
+        self._named(f"channel {target}", target, ask)
         file = self._job.guild_file(found[0].guild if found else 0)
         record: Recorder = into(file, self._form)
         for exchange, body, is_json in kept:
@@ -283,7 +286,7 @@ class Capture:
         for channel in channels:
             self._enqueue(channel)
         for server in sorted({each.guild for each in channels if each.guild}):
-            self._named(f"server {server}", partial(self._server, server))
+            self._named(f"server {server}", server, partial(self._server, server))
             if not self._settings.strict:
                 ids = frozenset(each.id for each in channels)
                 guild.find_active_threads(self._job, server, ids)
@@ -331,9 +334,6 @@ class Capture:
             self._tell(self._progress())
         if now - self._written_ns >= CHECKPOINT_S * 1e9:
             self._checkpoint()
-
-    _told_ns = 0
-    _written_ns = 0
 
     def _progress(self) -> Progress:
         seconds = (self._monotonic_ns() - self._started_ns) / 1e9
@@ -411,6 +411,7 @@ class Capture:
             tuple(job.failures),
             tuple(job.media.failing()) if job.media is not None else (),
             job.contents_came_empty,
+            not job.refused_ids.isdisjoint(self._settings.targets),
             "" if error is None else f"{type(error).__name__}: {error}",
         )
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "fsck": "discordfs.cli.fsck",
     "salvage": "discordfs.cli.salvage",
     "gc": "discordfs.cli.gc",
+    "archive": "discordfs.cli.archive",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
 }
