@@ -1,5 +1,5 @@
 """The control endpoints under `/_emulator/`: statistics, faults, clock, settings, people, permissions,
-tampering.
+tampering, strange messages, many messages, and everything that there is.
 
 They are for tests and for nobody else; nothing here exists on Discord. Bodies are JSON; what is wrong with
 one is said in a 400 with `{"message"}`. Threading: event loop only.
@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import faults, permissions
+from . import faults, filling, judging, permissions, posting, seed
 from .context import Context, context_of
 from .database import Database
 from .errors import json_answer
@@ -53,6 +53,10 @@ def routes() -> list[web.RouteDef]:
         ("POST", "/permissions", post_permissions),
         ("POST", "/tamper", post_tamper),
         ("POST", "/gateway", post_gateway),
+        ("POST", "/messages", post_message),
+        ("GET", "/everything", get_everything),
+        ("POST", "/fill", post_fill),
+        ("POST", "/seed", post_seed),
     ]
     return [web.route(method, BASE + path, _guarded(handler)) for method, path, handler in table]
 
@@ -295,6 +299,58 @@ def _tamper(path: Path, kind: str, offset: int) -> None:
             raise _Wrong("offset: behind the end of the file")
         file.seek(offset)
         file.write(bytes([byte[0] ^ 0xFF]))
+
+
+# --- many messages, strange messages, and all of them
+
+
+async def post_message(request: web.Request) -> web.Response:
+    """A message of any type, as no client could post it: `{"channel_id", "type", "author_id", "content",
+    "extra"}`; `extra` are more keys of its JSON, as they are kept.
+    """
+    context, body = context_of(request), await _body(request)
+    channel = context.world.find(_whole(body, "channel_id"))
+    author = context.world.users.get(_whole(body, "author_id")) if "author_id" in body else context.world.bot
+    extra = body.get("extra") or {}
+    if channel is None or author is None or not isinstance(extra, dict):
+        raise _Wrong("channel_id, author_id, extra: no such channel, no such user, or no object")
+    kind = _whole(body, "type") if "type" in body else 0
+    made = await posting.system(context, author, channel, kind, extra, str(body.get("content", "")))
+    return json_answer({"id": str(made.id)})
+
+
+async def get_everything(request: web.Request) -> web.Response:
+    """All that the emulator keeps, item by item; `?hashes=1` reads the attachments' bytes too."""
+    context = context_of(request)
+    body = await judging.everything(context, hashes=request.query.get("hashes") == "1")
+    return json_answer(body)
+
+
+async def post_fill(request: web.Request) -> web.Response:
+    """Many messages at once: `{"channel_id", "count"}`; or many channels, or threads of the channel, with
+    `count` messages each: `{"channels": N}`, `{"channel_id", "threads": N, "archived": true}`.
+    """
+    context, body = context_of(request), await _body(request)
+    number = {key: _whole(body, key) if key in body else 0 for key in ("channels", "threads", "count")}
+    if max(number.values()) > filling.MOST:
+        raise _Wrong(f"at most {filling.MOST} at once")
+    if number["channels"]:
+        ids = await filling.channels(context, number["channels"])
+    else:
+        channel = context.world.find(_whole(body, "channel_id"))
+        if channel is None:
+            raise _Wrong("channel_id: no such channel")
+        ids = [channel.id]
+        if number["threads"]:
+            ids = await filling.threads(context, channel, number["threads"], body.get("archived") is True)
+    await filling.messages(context, ids, number["count"])
+    return json_answer({"channel_ids": [str(each) for each in ids]})
+
+
+async def post_seed(request: web.Request) -> web.Response:
+    """Fills the server with a little of everything, as `--seed` does; the second time nothing happens."""
+    await seed.seed_server(context_of(request))
+    return web.Response(status=204)
 
 
 async def post_gateway(request: web.Request) -> web.Response:

@@ -19,10 +19,19 @@ from .context import Context, caller, context_of, set_caller, set_fault
 from .errors import REASONS, VIA, ApiError, json_answer, limited_body, plain
 from .faulting import early, late, reset
 from .limits import Rule, Verdict, rule_for
+from .model import User
 from .pace import Pace
+from .routes_webhooks import let_in
 from .stats import route_of
 
 API = "/api/v10"
+_CDN = tuple(
+    f"/{each}/"
+    for each in (
+        "attachments", "media", "avatars", "guilds", "embed", "icons", "role-icons", "emojis", "stickers",
+        "world", "external",
+    )
+)  # fmt: skip
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,7 +42,7 @@ async def pipeline(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         if request.path.startswith(API + "/"):
             return await _api(request, handler)
-        if request.path.startswith(("/attachments/", "/media/")):
+        if request.path.startswith(_CDN):
             return await _cdn(request, handler)
         return await handler(request)
     except ApiError as error:
@@ -106,7 +115,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.Response:
     context = context_of(request)
     headers: dict[str, str] = {}
     try:
-        set_caller(context.world.by_token(request.headers.get("Authorization", "")))
+        set_caller(_who(request))
         headers = _charge(request)
         response = await handler(request)
         assert isinstance(response, web.Response)
@@ -120,6 +129,17 @@ async def _answer(request: web.Request, handler: Handler) -> web.Response:
     response.headers.update(headers)
     await Pace(context.settings.bandwidth_bps).spend(_size(response))
     return response
+
+
+def _who(request: web.Request) -> User:
+    """Who makes the request. A webhook's token stands in its path, and an invite is for anybody."""
+    context, named = context_of(request), request.match_info
+    authorization = request.headers.get("Authorization", "")
+    if "webhook_token" in named:
+        return let_in(context, named["webhook_id"], named["webhook_token"])
+    if "code" in named and not authorization and request.method == "GET":
+        return User(0, "nobody", "")
+    return context.world.by_token(authorization)
 
 
 def _size(response: web.Response) -> int:

@@ -7,23 +7,28 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from . import (
+    assets,
     cdn,
     control,
     gateway_socket,
     routes_channels,
+    routes_expressions,
     routes_guild,
+    routes_invites,
     routes_messages,
     routes_pins,
     routes_polls,
     routes_reactions,
     routes_threads,
     routes_users,
+    routes_webhooks,
 )
 
 API = "/api/v10"
 _CHANNEL = "/channels/{channel_id}"
 _GUILD = "/guilds/{guild_id}"
 _MESSAGE = _CHANNEL + "/messages/{message_id}"
+_WEBHOOK = "/webhooks/{webhook_id}"
 _REACTION = _MESSAGE + "/reactions/{emoji}"
 _POLL = _CHANNEL + "/polls/{message_id}"
 _FILE = "/attachments/{channel_id:[0-9]+}/{attachment_id:[0-9]+}/{name}"
@@ -43,6 +48,31 @@ _TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", _GUILD + "/channels", routes_guild.get_channels),
     ("POST", _GUILD + "/channels", routes_guild.create_channel),
     ("GET", _GUILD + "/roles", routes_guild.get_roles),
+    ("POST", _GUILD + "/roles", routes_guild.create_role),
+    ("GET", _GUILD + "/roles/{role_id}", routes_guild.get_role),
+    ("GET", _GUILD + "/emojis", routes_expressions.list_emojis),
+    ("POST", _GUILD + "/emojis", routes_expressions.create_emoji),
+    ("GET", _GUILD + "/emojis/{emoji_id}", routes_expressions.get_emoji),
+    ("DELETE", _GUILD + "/emojis/{emoji_id}", routes_expressions.delete_emoji),
+    ("GET", _GUILD + "/stickers", routes_expressions.list_stickers),
+    ("POST", _GUILD + "/stickers", routes_expressions.create_sticker),
+    ("GET", _GUILD + "/stickers/{sticker_id}", routes_expressions.get_guild_sticker),
+    ("GET", "/stickers/{sticker_id}", routes_expressions.get_sticker),
+    ("GET", _GUILD + "/webhooks", routes_webhooks.list_of_guild),
+    ("GET", _CHANNEL + "/webhooks", routes_webhooks.list_of_channel),
+    ("POST", _CHANNEL + "/webhooks", routes_webhooks.create),
+    ("GET", _WEBHOOK, routes_webhooks.get),
+    ("DELETE", _WEBHOOK, routes_webhooks.delete),
+    ("GET", _WEBHOOK + "/{webhook_token}", routes_webhooks.get_by_token),
+    ("POST", _WEBHOOK + "/{webhook_token}", routes_webhooks.execute),
+    ("GET", _GUILD + "/invites", routes_invites.list_of_guild),
+    ("GET", _CHANNEL + "/invites", routes_invites.list_of_channel),
+    ("POST", _CHANNEL + "/invites", routes_invites.create),
+    ("GET", "/invites/{code}", routes_invites.get),
+    ("DELETE", "/invites/{code}", routes_invites.delete),
+    ("GET", _GUILD + "/bans", routes_invites.list_bans),
+    ("GET", _GUILD + "/bans/{user_id}", routes_invites.get_ban),
+    ("PUT", _GUILD + "/bans/{user_id}", routes_invites.put_ban),
     ("GET", _GUILD + "/threads/active", routes_guild.get_active_threads),
     ("GET", _GUILD + "/members", routes_guild.get_members),
     ("GET", _GUILD + "/members/{user_id}", routes_guild.get_member),
@@ -94,4 +124,5 @@ def add_routes(application: web.Application) -> None:
     router.add_get("/media" + _FILE, cdn.media)
     router.add_get("/gateway", gateway_socket.connect, allow_head=False)
     router.add_get("/gateway/", gateway_socket.connect, allow_head=False)
+    application.add_routes(assets.routes())
     application.add_routes(control.routes())

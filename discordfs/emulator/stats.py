@@ -14,11 +14,12 @@ from typing import Any
 from .database import Totals
 
 _SNOWFLAKE = re.compile(r"(?<=/)\d{15,21}(?=/|$)")
+_TOKEN = re.compile(r"^(/webhooks/[^/]+/)[^/]+")
 
 
 def route_of(path: str) -> str:
-    """A path with `{id}` in place of snowflakes."""
-    return _SNOWFLAKE.sub("{id}", path)
+    """A path with `{id}` in place of snowflakes, and `{token}` in place of a webhook's secret."""
+    return _TOKEN.sub(r"\1{token}", _SNOWFLAKE.sub("{id}", path))
 
 
 @dataclass(slots=True)

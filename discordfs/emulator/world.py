@@ -198,6 +198,10 @@ class World:
             self.bot = user
         await self._store.run(lambda database: database.put_user(user))
 
+    async def leave(self, user: User) -> None:
+        """A user is no member any more, and has no roles."""
+        await self.put_user(replace(user, member=False, role_ids=()))
+
     async def put_role(self, role: Role) -> None:
         self.roles[role.id] = role
         await self._store.run(lambda database: database.put_role(role))

@@ -1,0 +1,82 @@
+"""Many messages, channels and threads at once, made by SQL: for tests of size, in seconds.
+
+It goes past Discord's limit of 500 channels. Nobody hears of it over the gateway. Threading: event loop;
+the work itself in the store's thread, which nothing else gets meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import snowflake
+from .context import Context
+from .database import Database
+from .model import PUBLIC_THREAD, TEXT, Channel, Thread
+
+MOST = 2_000_000
+_GAP = 1000 << 22  # a second between two messages
+_INSERT = """
+WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :count)
+INSERT INTO messages (id, channel_id, author_id, content, kind, flags, tts, extra)
+SELECT :first + n * :gap, :channel, :author, 'Message ' || n || ' of ' || :count, 0, 0, 0, '{}' FROM number
+"""
+_COUNT = "UPDATE channels SET last_message_id = ?, messages = messages + ?, sent = sent + ? WHERE id = ?"
+
+
+async def messages(context: Context, channel_ids: Sequence[int], count: int) -> None:
+    """`count` messages more for each channel, all by the guild's owner, the last of them as old as now.
+
+    Between two are a second, or less if there was not as much time since the channel was made.
+    """
+    if not count:
+        return
+    author, last = context.world.guild.owner_id, context.ids.next()
+
+    def work(database: Database) -> None:
+        with database.transaction():
+            for place, channel_id in enumerate(channel_ids):
+                known = database.sql.execute(
+                    "SELECT MAX(id) FROM messages WHERE channel_id = ?", (channel_id,)
+                ).fetchone()[0]
+                oldest = max(known or 0, snowflake.first_of(snowflake.DISCORD_EPOCH_MS + 86_400_000))
+                gap = max(1, min(_GAP, (last - oldest) // (count + 1)))
+                first = last - count * gap + place % gap  # no two channels have a message of one id
+                values = {"count": count, "first": first, "gap": gap, "channel": channel_id, "author": author}
+                database.sql.execute(_INSERT, values)
+                database.sql.execute(_COUNT, (first + (count - 1) * gap, count, count, channel_id))
+
+    await context.store.run(work)
+    await context.world.load()
+
+
+async def channels(context: Context, count: int) -> list[int]:
+    """So many text channels; their ids."""
+    blanks = [Channel(context.ids.next(), TEXT, f"channel-{number}") for number in range(count)]
+    return await _keep(context, blanks)
+
+
+async def threads(context: Context, parent: Channel, count: int, archived: bool) -> list[int]:
+    """So many public threads of a channel; their ids."""
+    now, owner = context.clock.now_ms(), context.world.guild.owner_id
+    blanks = [
+        Channel(
+            id=context.ids.next(),
+            kind=PUBLIC_THREAD,
+            name=f"thread {number}",
+            parent_id=parent.id,
+            thread=Thread(owner, now, now - number, archived, members=((owner, now),)),
+        )
+        for number in range(count)
+    ]
+    return await _keep(context, blanks)
+
+
+async def _keep(context: Context, blanks: Sequence[Channel]) -> list[int]:
+    def work(database: Database) -> None:
+        with database.transaction():
+            for each in blanks:
+                database.put_channel(each)
+
+    await context.store.run(work)
+    await context.world.load()
+    return [each.id for each in blanks]
