@@ -12,9 +12,12 @@ from . import snowflake
 from .context import Context
 from .database import Database
 from .model import PUBLIC_THREAD, TEXT, Channel, Thread
+from .snowflake import SnowflakeMaker
 
 MOST = 2_000_000
 _GAP = 1000 << 22  # a second between two messages
+_DAY_MS = 86_400_000
+_AGE_MS = 300 * _DAY_MS  # of channels and threads that are made here
 _INSERT = """
 WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :count)
 INSERT INTO messages (id, channel_id, author_id, content, kind, flags, tts, extra)
@@ -38,8 +41,7 @@ async def messages(context: Context, channel_ids: Sequence[int], count: int) -> 
                 known = database.sql.execute(
                     "SELECT MAX(id) FROM messages WHERE channel_id = ?", (channel_id,)
                 ).fetchone()[0]
-                oldest = max(known or 0, snowflake.first_of(snowflake.DISCORD_EPOCH_MS + 86_400_000))
-                gap = max(1, min(_GAP, (last - oldest) // (count + 1)))
+                gap = max(1, min(_GAP, (last - max(known or 0, channel_id)) // (count + 1)))
                 first = last - count * gap + place % gap  # no two channels have a message of one id
                 values = {"count": count, "first": first, "gap": gap, "channel": channel_id, "author": author}
                 database.sql.execute(_INSERT, values)
@@ -51,16 +53,18 @@ async def messages(context: Context, channel_ids: Sequence[int], count: int) -> 
 
 async def channels(context: Context, count: int) -> list[int]:
     """So many text channels; their ids."""
-    blanks = [Channel(context.ids.next(), TEXT, f"channel-{number}") for number in range(count)]
+    ids = _earlier(context, context.world.guild.id)
+    blanks = [Channel(ids.next(), TEXT, f"channel-{number}") for number in range(count)]
     return await _keep(context, blanks)
 
 
 async def threads(context: Context, parent: Channel, count: int, archived: bool) -> list[int]:
     """So many public threads of a channel; their ids."""
     now, owner = context.clock.now_ms(), context.world.guild.owner_id
+    ids = _earlier(context, parent.id)
     blanks = [
         Channel(
-            id=context.ids.next(),
+            id=ids.next(),
             kind=PUBLIC_THREAD,
             name=f"thread {number}",
             parent_id=parent.id,
@@ -69,6 +73,14 @@ async def threads(context: Context, parent: Channel, count: int, archived: bool)
         for number in range(count)
     ]
     return await _keep(context, blanks)
+
+
+def _earlier(context: Context, least: int) -> SnowflakeMaker:
+    """Ids from a while ago, above `least`, so that there is time for messages."""
+    then = context.clock.now_ms() - _AGE_MS
+    after = snowflake.first_of(then + _DAY_MS)
+    known = [each for each in (*context.world.channels, *context.world.threads) if each < after]
+    return SnowflakeMaker(lambda: then, max([least, *known]))
 
 
 async def _keep(context: Context, blanks: Sequence[Channel]) -> list[int]:

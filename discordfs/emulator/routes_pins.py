@@ -9,10 +9,10 @@ from aiohttp import web
 
 from . import errors, messages, posting
 from .clock import iso
-from .context import caller, context_of
+from .context import Context, caller, context_of
 from .database import NO_END
 from .errors import json_answer
-from .model import Channel, Message
+from .model import Channel, Message, User
 from .params import limit_param, path_id, time_param
 from .permissions import PIN_MESSAGES, READ_MESSAGE_HISTORY
 from .routes_messages import find
@@ -56,11 +56,16 @@ async def pin(request: web.Request) -> web.Response:
         return web.Response(status=204)
     if await context.store.run(lambda database: database.count_pins(channel.id)) >= _MOST_PINS:
         raise errors.ApiError(400, 30003, f"Maximum number of pins reached for the channel ({_MOST_PINS})")
+    await pin_now(context, caller(request), channel, message)
+    return web.Response(status=204)
+
+
+async def pin_now(context: Context, user: User, channel: Channel, message: Message) -> None:
+    """Pins a message, and says so in the channel."""
     now = context.clock.now_ms()
     await posting.set_pin(context, message, now)
-    await _told(request, now)
-    await posting.notice(context, caller(request), channel, message)
-    return web.Response(status=204)
+    await _told(context, channel, now)
+    await posting.notice(context, user, channel, message)
 
 
 async def unpin(request: web.Request) -> web.Response:
@@ -68,13 +73,12 @@ async def unpin(request: web.Request) -> web.Response:
     message = await find(request, channel)
     if message.pinned_ms is not None:
         await posting.set_pin(context, message, None)
-        await _told(request, channel.last_pin_ms)
+        await _told(context, channel, channel.last_pin_ms)
     return web.Response(status=204)
 
 
-async def _told(request: web.Request, last_pin_ms: int | None) -> None:
+async def _told(context: Context, channel: Channel, last_pin_ms: int | None) -> None:
     """Remembers when something was pinned last, and tells the gateway."""
-    context = context_of(request)
-    changed = replace(_channel(request), last_pin_ms=last_pin_ms)
+    changed = replace(context.world.find(channel.id) or channel, last_pin_ms=last_pin_ms)
     await context.world.put_channel(changed)
     context.gateway.pins(context, changed)

@@ -27,6 +27,7 @@ from .model import (
     THREAD_STARTER,
     Channel,
     Message,
+    User,
 )
 from .params import limit_param, path_id, snowflake_param, time_param
 from .permissions import (
@@ -110,6 +111,14 @@ async def start_from_message(request: web.Request) -> web.Response:
         raise ApiError(400, 160004, "A thread has already been created for this message")
     if message.kind not in (0, 19):
         raise ApiError(400, 50068, "Invalid message type")
+    thread = await start_at(context, parent, user, message, body)
+    return json_answer(_json(context, thread, user.id), status=201)
+
+
+async def start_at(
+    context: Context, parent: Channel, user: User, message: Message, body: payloads.Json
+) -> Channel:
+    """The thread of a message, which then says that it has one."""
     kind = ANNOUNCEMENT_THREAD if parent.kind == ANNOUNCEMENT else PUBLIC_THREAD
     thread = threads.new(context, parent, user, kind, body, message.id)
     await threads.keep(context, thread)
@@ -117,7 +126,7 @@ async def start_from_message(request: web.Request) -> web.Response:
     reference = {"type": 0, "channel_id": str(parent.id), "message_id": str(message.id)}
     extra = {"message_reference": reference | {"guild_id": str(context.world.guild.id)}}
     await posting.system(context, user, thread, THREAD_STARTER, extra)
-    return json_answer(_json(context, context.world.threads[thread.id], user.id), status=201)
+    return context.world.threads[thread.id]
 
 
 async def _mark(context: Context, message: Message) -> None:

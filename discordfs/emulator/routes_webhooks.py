@@ -115,7 +115,7 @@ async def execute(request: web.Request) -> web.Response:
         checked = draft(form)
         if checked.empty:
             raise errors.empty_message()
-        addition = Addition(_signed(caller(request), form.payload))
+        addition = Addition(signed(caller(request), form.payload))
         channel, message_id = await _place(request, webhook, form)
         await threads.enter(context, caller(request), channel)
         message = await posting.create(context, caller(request), channel, checked, addition, message_id)
@@ -126,7 +126,7 @@ async def execute(request: web.Request) -> web.Response:
     return json_answer(messages.as_json(context, message, caller(request)))
 
 
-def _signed(hook: User, payload: dict[str, Any]) -> payloads.Json:
+def signed(hook: User, payload: dict[str, Any]) -> payloads.Json:
     """The author that a message says it has: the webhook, under any name."""
     name = payload.get("username")
     if name is not None and not 1 <= len(str(name)) <= _MOST_NAME:

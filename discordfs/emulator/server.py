@@ -34,6 +34,7 @@ from .world import World, founded
 
 _HOST = "127.0.0.1"
 _READ_BUFFER = 1 << 20  # bytes; large pieces are what makes uploads fast
+_AGE_MS = 400 * 86_400_000  # a new directory's guild is older than all that will ever be put into it
 _CLOSE_TIME = 1.0  # seconds that requests under way are given at the end
 
 
@@ -136,7 +137,8 @@ def _context(directory: Path, settings: Settings, store: Store) -> Context:
     start = max(time.time(), saved_ms / 1000, (time_of(last) + 1) / 1000 if last else 0)
     clock = Clock(start, settings.time_scale)
     ids = SnowflakeMaker(clock.now_ms, last)
-    founding = store.run_now(lambda database: founded(database, ids.next))
+    earlier = SnowflakeMaker(lambda: clock.now_ms() - _AGE_MS)
+    founding = store.run_now(lambda database: founded(database, earlier.next))
     files = Files(directory)
     files.sweep(store.run_now(Database.attachment_ids))
     context = Context(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from discordfs.emulator import DirectoryBusy, Emulator, Settings, SettingsError
-from discordfs.emulator.seed import seed_server
+from discordfs.emulator import DirectoryBusy, Emulator, Settings, SettingsError, schema
 
 from .harness import NO_LIMITS, Client, Emulate, check, client_of
 
@@ -131,21 +132,34 @@ def test_settings_say_what_is_wrong() -> None:
             Settings.parse([wrong])
 
 
-def test_the_seeded_server_is_what_discord_would_have(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with client_of(tmp_path, NO_LIMITS) as client:
-            for _ in range(2):
-                await seed_server(client.emulator.context)
-            guild = f"/guilds/{client.address.guild_id}/channels"
-            names = [each["name"] for each in (await client.ask("GET", guild)).json]
-            assert sorted(names) == sorted(set(names))
-            files = 0
-            for channel in client.emulator.address.channel_ids:
-                messages = (await client.ask("GET", f"/channels/{channel}/messages")).json
-                check(messages, "MessageResponse", many=True)
-                times = [each["timestamp"] for each in messages]
-                assert times == sorted(times, reverse=True)
-                files += sum(len(each["attachments"]) for each in messages)
-            assert files >= 5
+def test_a_directory_of_the_first_format_is_brought_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has a demo from an earlier release keeps it."""
+    without_comments = re.sub("--.*", "", schema.SCHEMA)  # which DROP COLUMN trips over
+    monkeypatch.setattr(schema, "SCHEMA", without_comments)
 
-    asyncio.run(scenario())
+    async def before() -> None:
+        async with client_of(tmp_path, NO_LIMITS) as client:
+            await client.posted("kept", {"a.bin": b"abc"})
+
+    def taken_back() -> None:
+        with closing(sqlite3.connect(tmp_path / "emulator.sqlite")) as database:
+            for table in ("reactions", "votes", "things"):
+                database.execute(f"DROP TABLE {table}")
+            columns = ["users facts", "roles facts", "channels facts", "channels messages", "channels sent"]
+            for each in (*columns, "attachments forwarded"):
+                database.execute("ALTER TABLE {} DROP COLUMN {}".format(*each.split()))
+            database.execute("PRAGMA user_version=1")
+
+    async def after() -> None:
+        async with client_of(tmp_path, NO_LIMITS) as client:
+            (message,) = (await client.ask("GET", client.messages)).json
+            check(message, "MessageResponse")
+            assert (await client.fetch("GET", message["attachments"][0]["url"])).data == b"abc"
+            thumb = f"{client.messages}/{message['id']}/reactions/%F0%9F%91%8D/@me"
+            assert (await client.ask("PUT", thumb)).status == 204
+
+    asyncio.run(before())
+    taken_back()
+    asyncio.run(after())
