@@ -162,6 +162,8 @@ class ChannelCapture:
         if not job.settings.strict:
             look_up(job, exchange.data, record)
             for message in messages:
+                if message.get("poll"):
+                    reactions.page_voters(job, self._one.id, message, record)
                 if message.get("thread"):
                     threads.note(job, message["thread"], self._one.guild)
         if job.media is not None:

@@ -18,7 +18,7 @@ from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
 from discordfs.errors import BadRequest, Forbidden, RemoteGone
 
 _MEMBERS = 1000
-_FURTHER = ("stickers", "webhooks", "invites", "scheduled-events")
+_FURTHER = ("stickers", "webhooks", "invites", "scheduled-events", "bans")
 
 
 def describe(job: Job, guild: int) -> list[Channel]:

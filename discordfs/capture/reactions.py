@@ -1,4 +1,5 @@
-"""Who reacted to a message: each emoji's users, of both types, paged to the end whatever the count says.
+"""Who reacted to a message, and who voted in its poll: users, of each emoji and type or answer, paged to the end
+whatever the count says.
 
 Threading: the thread that captures the channel.
 """
@@ -28,6 +29,16 @@ def page_users(job: Job, channel: int, message: Mapping[str, Any], record: Recor
                 job.ledger.fail(channel, f"reactions: {error}")
 
 
+def page_voters(job: Job, channel: int, message: Mapping[str, Any], record: Recorder) -> None:
+    """All users of all answers of a poll."""
+    for answer in message["poll"].get("answers") or ():
+        route = f"/channels/{channel}/polls/{message['id']}/answers/{answer['answer_id']}"
+        try:
+            _page(job, route, None, record)
+        except (Forbidden, RemoteGone, BadRequest) as error:
+            job.ledger.fail(channel, f"poll: {error}")
+
+
 def _types(reaction: Mapping[str, Any], strict: bool) -> list[int | None]:
     """Which types to ask for. Discard knew one, and did not say which."""
     if strict:
@@ -43,7 +54,8 @@ def _page(job: Job, route: str, kind: int | None, record: Recorder) -> None:
     if kind is not None:
         params["type"] = kind
     while True:
-        users = job.asker.get(route, record, params)
+        body = job.asker.get(route, record, params)
+        users = body["users"] if isinstance(body, dict) else body  # of a poll they stand one level deeper
         if len(users) < PAGE:
             return
         after = max(int(each["id"]) for each in users)
