@@ -52,6 +52,11 @@ def time_param(request: web.Request, key: str, default: int) -> int:
     return round(zoned.timestamp() * 1000)
 
 
+def flag_param(request: web.Request, key: str) -> bool:
+    """Whether the query string says yes."""
+    return request.query.get(key, "").lower() in ("true", "1")
+
+
 def _snowflake(key: str, text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) > _GREATEST:
         raise invalid_form(key, "NUMBER_TYPE_COERCE", f'Value "{text}" is not snowflake.')

@@ -14,7 +14,7 @@ from .context import Context, caller, context_of
 from .errors import json_answer
 from .gateway import active_threads
 from .model import Role, User
-from .params import path_id
+from .params import flag_param, path_id
 from .permissions import MANAGE_CHANNELS, MANAGE_ROLES
 from .routes_threads import listing
 from .sessions import GUILDS
@@ -36,7 +36,7 @@ async def get_guild(request: web.Request) -> web.Response:
     body = payloads.guild(world.guild, list(world.roles.values()), len(world.members))
     body["emojis"] = [payloads_things.emoji(each, world) for each in world.emojis]
     body["stickers"] = [payloads_things.sticker(each, world) for each in world.stickers]
-    if request.query.get("with_counts") != "true":
+    if not flag_param(request, "with_counts"):
         del body["approximate_member_count"], body["approximate_presence_count"]
     return json_answer(body)
 

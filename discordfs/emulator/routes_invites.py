@@ -11,7 +11,7 @@ from .bodies import read_json
 from .context import Context, caller, context_of
 from .errors import ApiError, invalid_form, json_answer, missing_permissions
 from .model import Ban, Channel, Invite
-from .params import limit_param, path_id, snowflake_param
+from .params import flag_param, limit_param, path_id, snowflake_param
 from .permissions import BAN_MEMBERS, CREATE_INVITE, MANAGE_CHANNELS, MANAGE_GUILD
 from .routes_guild import guild_of
 
@@ -84,7 +84,7 @@ async def get(request: web.Request) -> web.Response:
     """What anybody may know of an invite, without a token too."""
     context, invite = context_of(request), _named(request)
     body = payloads_things.invite(invite, context.world)
-    if request.query.get("with_counts") == "true":
+    if flag_param(request, "with_counts"):
         members = len(context.world.members) if invite.elsewhere is None else 1234
         body |= {"approximate_member_count": members, "approximate_presence_count": members // 2}
     return json_answer(body)

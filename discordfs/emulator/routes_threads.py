@@ -29,7 +29,7 @@ from .model import (
     Message,
     User,
 )
-from .params import limit_param, path_id, snowflake_param, time_param
+from .params import flag_param, limit_param, path_id, snowflake_param, time_param
 from .permissions import (
     CREATE_PRIVATE_THREADS,
     CREATE_PUBLIC_THREADS,
@@ -150,7 +150,7 @@ async def list_members(request: web.Request) -> web.Response:
         raise errors.missing_access()
     after, limit = snowflake_param(request, "after") or 0, limit_param(request, default=100, most=100)
     members = payloads.thread_members(thread)
-    if request.query.get("with_member") != "true":
+    if not flag_param(request, "with_member"):
         return json_answer(members)
     page = [each for each in members if int(each["user_id"]) > after][:limit]
     return json_answer([_with_member(context, each) for each in page])
@@ -166,7 +166,7 @@ async def get_member(request: web.Request) -> web.Response:
     member = next((e for e in payloads.thread_members(thread) if e["user_id"] == str(user_id)), None)
     if member is None:
         raise ApiError(404, 10007, "Unknown Member")
-    with_member = request.query.get("with_member") == "true"
+    with_member = flag_param(request, "with_member")
     return json_answer(_with_member(context, member) if with_member else member)
 
 

@@ -8,7 +8,7 @@ from . import errors, payloads
 from .context import caller, context_of
 from .errors import json_answer
 from .gateway import gateway_url
-from .params import limit_param, snowflake_param
+from .params import flag_param, limit_param, snowflake_param
 
 
 async def me(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ async def my_guilds(request: web.Request) -> web.Response:
         "permissions": str(world.guild_permissions(who)),
         "features": [],
     }
-    if request.query.get("with_counts") == "true":
+    if flag_param(request, "with_counts"):
         guild |= {
             "approximate_member_count": len(world.members),
             "approximate_presence_count": len(world.members),

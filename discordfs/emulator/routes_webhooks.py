@@ -17,7 +17,7 @@ from .drafts import Addition, draft
 from .errors import ApiError, invalid_form, json_answer
 from .files import discard
 from .model import MESSAGE_CHANNELS, POST_CHANNELS, PRIVATE, PUBLIC_THREAD, THREADS, Channel, User, Webhook
-from .params import path_id, snowflake_param
+from .params import flag_param, path_id, snowflake_param
 from .permissions import MANAGE_WEBHOOKS
 from .routes_guild import guild_of
 from .sessions import GUILD_WEBHOOKS
@@ -121,7 +121,7 @@ async def execute(request: web.Request) -> web.Response:
         message = await posting.create(context, caller(request), channel, checked, addition, message_id)
     finally:
         discard(form.files.values())
-    if request.query.get("wait") != "true":
+    if not flag_param(request, "wait"):
         return web.Response(status=204)
     return json_answer(messages.as_json(context, message, caller(request)))
 
