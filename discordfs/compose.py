@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from discordfs.archived.tree import ArchiveTree
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
 from discordfs.config import Config, Settings, StateDirectory, Volume
@@ -56,6 +57,7 @@ from discordfs.staging import Staging
 from discordfs.stranded import stranded_paths
 from discordfs.tenure import Role, Standing, Tenure, Wish
 from discordfs.tokens import Token
+from discordfs.tree import Grafted
 from discordfs.uploader import Uploader
 from discordfs.verification import Verifier
 
@@ -214,6 +216,12 @@ def connect(
     )
     undo.callback(chunks.close)
     return Connection(loop, remote, store, blocks, chunks)
+
+
+def with_views(drive: Filesystem, state: StateDirectory, settings: Settings) -> Grafted:
+    """The drive as it is mounted: with archive/ in its root, unless it is to be a pure drive."""
+    is_pure = settings.views == "none"
+    return Grafted(drive, {} if is_pure else {b"archive": ArchiveTree(state.path / "archive")})
 
 
 def volume_entry(volume: Volume) -> VolumeEntry:

@@ -145,9 +145,16 @@ class Filesystem(Protocol):
 
 
 class ReadOnlyTree(Protocol):
-    """A view that tree.py grafts beside the drive (archive/, clips/). Paths are relative to the view."""
+    """A view that tree.py grafts beside the drive (archive/, clips/). Paths are absolute, as seen from the
+    view's own root (b"/"). Handles are below 2^48; inode numbers have bit 63 set, so that none is the
+    drive's."""
+
+    @property
+    def has_content(self) -> bool:
+        """A view without any is not shown. Asked at each look into the view, so it is cheap."""
 
     def getattr(self, path: bytes) -> Attr: ...
+    def fgetattr(self, handle: int) -> Attr: ...
     def readdir(self, path: bytes) -> Sequence[DirEntry]: ...
     def readlink(self, path: bytes) -> bytes: ...
     def open(self, path: bytes) -> int: ...

@@ -74,6 +74,7 @@ ORDER = (
     "capture",
     "archived",
     "archive",
+    "tree",
     "statstruct",
     "orphans",
     "operations",

@@ -263,7 +263,7 @@ class Catalogue:
             "INSERT OR REPLACE INTO words(rowid, text) VALUES (?,?)", ((each.id, each.text) for each in batch)
         )
 
-    def query(self, sql: str, parameters: Iterable[object]) -> Iterator[tuple[object, ...]]:
+    def query(self, sql: str, parameters: Iterable[object]) -> Iterator[tuple[Any, ...]]:
         """For search.py."""
         return iter(self._connection.execute(sql, tuple(parameters)))
 

@@ -34,6 +34,7 @@ _TOKEN = re.compile(
     r"|(?<!\w)_(?P<slant>[^\s_][^\n_]{0,1000})_(?!\w)",
     re.DOTALL,
 )
+_SPECIAL = re.compile(r"[`\\<*_~|\[]|https?:")
 _WRAPS = {
     "bold": ("<strong>", "</strong>"),
     "under": ("<u>", "</u>"),
@@ -58,6 +59,8 @@ def _is_control(letter: str) -> bool:
 
 def rendered(text: str, names: Names, depth: int = 0) -> str:
     """HTML of a message's text."""
+    if not _SPECIAL.search(text):
+        return escaped(text)
     parts, position = [], 0
     for match in _TOKEN.finditer(text):
         parts.append(escaped(text[position : match.start()]))

@@ -40,7 +40,7 @@ _ORDINARY = frozenset({0, 19, 20, 21, 23})
 def things(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     """The objects of an array; empty when it is none."""
     found = value.get(key)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [each for each in found if isinstance(each, dict)] if found and isinstance(found, list) else []
 
 
 def thing(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -31,6 +31,11 @@ def added_directories(root: Path) -> list[Path]:
 
 def known_runs(root: Path) -> list[Run]:
     """All runs of the archive, the oldest first, each under a name of its own."""
+    return sorted(listed_runs(root), key=lambda run: (run.start_ns, run.name))
+
+
+def listed_runs(root: Path) -> list[Run]:
+    """The same in any order, without a look into them."""
     runs = [run for run in runs_below(root) if not run.name.startswith(MAKING)]
     taken = {run.name for run in runs}
     for directory in added_directories(root):
@@ -39,7 +44,16 @@ def known_runs(root: Path) -> list[Run]:
             if name not in taken:
                 runs.append(Run(run.path, name))
             taken.add(name)
-    return sorted(runs, key=lambda run: (run.start_ns, run.name))
+    return runs
+
+
+def find_run(root: Path, name: str) -> Path | None:
+    """Where the run of this name lies; None if there is none."""
+    if not name.startswith(MAKING) and is_run(root / name):
+        return root / name
+    if not (root / ADDED).exists():
+        return None
+    return next((run.path for run in listed_runs(root) if run.name == name), None)
 
 
 def _present(directory: Path) -> list[Run]:

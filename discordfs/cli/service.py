@@ -22,7 +22,7 @@ from discordfs.cli import volumes
 from discordfs.cli.demo import Address, DemoServer
 from discordfs.cli.options import Options
 from discordfs.cli.tokenwatch import TokenWatch
-from discordfs.compose import Account, OpenDrive, check_token, open_drive
+from discordfs.compose import Account, OpenDrive, check_token, open_drive, with_views
 from discordfs.config import Config, StateDirectory, StateLock, api_of
 from discordfs.control import ControlServer, Progress
 from discordfs.errors import ConfigError, DiscordfsError, RemoteError, TimedOut, Unauthorized
@@ -30,6 +30,7 @@ from discordfs.keys import KeyFile, VolumeKeys, read_key_file
 from discordfs.registry import runtime_dir
 from discordfs.tenure import Role, Wish
 from discordfs.tokens import TOKEN_VARIABLE, ScrubbingFormatter, Token, find_token
+from discordfs.tree import Grafted
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +99,15 @@ def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], 
             watch = _token_watch(request, drive, scrubber)
             watch.start()
             stack.callback(watch.stop)
-        control = ControlServer(request.state.path, _handlers(request, drive))
+        served = with_views(drive.drive, request.state, request.options.applied_to(config.settings))
+        control = ControlServer(request.state.path, _handlers(request, drive, served))
         control.start()
         stack.callback(control.stop)
         mount = registry.add(request.mountpoint, str(request.state.path))
         stack.callback(registry.remove, mount)
         log.info("mounting volume %s at %s", config.volume.id, request.mountpoint)
         options = operations.MountOptions(config.volume.name, _kernel(request, drive), request.debug)
-        operations.serve(drive.drive, os.fsencode(request.mountpoint), options, announce)
+        operations.serve(served, os.fsencode(request.mountpoint), options, announce)
         log.info("unmounted %s", request.mountpoint)
 
 
@@ -212,10 +214,12 @@ def _start_logging(request: Request, token: Token) -> ScrubbingFormatter:
 # --- what other commands may ask ----------------------------------------------------------------------
 
 
-def _handlers(request: Request, drive: OpenDrive) -> dict[str, Callable[[Mapping[str, Any], Progress], Any]]:
+def _handlers(
+    request: Request, drive: OpenDrive, served: Grafted
+) -> dict[str, Callable[[Mapping[str, Any], Progress], Any]]:
     def status(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         place = {"mountpoint": request.mountpoint, "state_dir": str(request.state.path), "pid": os.getpid()}
-        return place | drive.figures()
+        return place | drive.figures() | {"views": served.standing()}
 
     def stranded(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         return drive.stranded()

@@ -77,6 +77,8 @@ def _table(answer: dict[str, Any]) -> Table:
         "requests": str(sum(answer["requests"].values())),
         "last error": answer["errors"][-1] if answer["errors"] else "none",
     }
+    for name, standing in answer["views"].items():
+        rows[f"{name}/"] = f"{standing}, on this machine only" if standing == "shown" else standing
     if not answer["stranded_files"]:
         del rows["only here"]
     for name, value in rows.items():
