@@ -355,9 +355,13 @@ async def post_seed(request: web.Request) -> web.Response:
 
 async def post_gateway(request: web.Request) -> web.Response:
     """Closes all gateway connections: `{"close": CODE}`; with `"forget": true` nobody can RESUME
-    afterwards.
+    afterwards. Or sends all of them an event: `{"event": NAME, "data": {…}}`.
     """
     context, body = context_of(request), await _body(request)
+    if "event" in body:
+        data = body.get("data")
+        told = context.gateway.tell_all(str(body["event"]), data if isinstance(data, dict) else {})
+        return json_answer({"told": told})
     code = _whole(body, "close") if "close" in body else 4000
     closed = context.gateway.hang_up(code)
     if body.get("forget") is True:

@@ -100,6 +100,20 @@ class Gateway:
         for session in self._listeners(context, channel, intent):
             session.dispatch(name, data)
 
+    def tell_user(self, user_id: int, name: str, data: Json, without: int = 0) -> None:
+        """An event that is about this user, whatever their intents; not to sessions with the intent
+        `without`, which hear of it as others do.
+        """
+        for session in self._with_intent(GUILDS):
+            if session.user.id == user_id and not session.intents & without:
+                session.dispatch(name, data)
+
+    def tell_all(self, name: str, data: Json) -> int:
+        """Any event to everybody; how many sessions there are."""
+        for session in self._sessions.values():
+            session.dispatch(name, data)
+        return len(self._sessions)
+
     def channel(
         self, context: Context, name: str, channel: Channel, seen_before: Channel | None = None
     ) -> None:

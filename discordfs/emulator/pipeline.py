@@ -25,6 +25,7 @@ from .routes_webhooks import let_in
 from .stats import route_of
 
 API = "/api/v10"
+_STREAMED = ("/attachments/", "/media/")  # faults strike their bytes on the way, in `cdn`
 _CDN = tuple(
     f"/{each}/"
     for each in (
@@ -73,9 +74,12 @@ async def _cdn(request: web.Request, handler: Handler) -> web.StreamResponse:
     if fault is not None and fault.kind == "reset_after_commit":
         return reset(request)
     try:
-        return await handler(request)
+        response = await handler(request)
     except ApiError as error:
         return web.Response(status=error.status, text=error.message)
+    if fault is None or not isinstance(response, web.Response) or request.path.startswith(_STREAMED):
+        return response
+    return await late(request, response, fault)
 
 
 # --- API

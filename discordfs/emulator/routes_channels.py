@@ -91,8 +91,16 @@ async def delete_channel(request: web.Request) -> web.Response:
     return json_answer(payloads.channel(channel, context.world.guild))
 
 
+def _with_overwrites(request: web.Request) -> Channel:
+    """The channel, if it has exceptions of its own and the caller may change them."""
+    channel = _channel(request, MANAGE_ROLES)
+    if channel.thread is not None:
+        raise errors.ApiError(400, 50024, "Cannot execute action on this channel type")
+    return channel
+
+
 async def put_permission(request: web.Request) -> web.Response:
-    context, channel = context_of(request), _channel(request, MANAGE_ROLES)
+    context, channel = context_of(request), _with_overwrites(request)
     body = {**await read_json(request), "id": str(path_id(request, "overwrite_id"))}
     made = channels.overwrite(body, context.world.permissions(caller(request), channel))
     others = tuple(each for each in channel.overwrites if each.id != made.id)
@@ -101,7 +109,7 @@ async def put_permission(request: web.Request) -> web.Response:
 
 
 async def delete_permission(request: web.Request) -> web.Response:
-    context, channel = context_of(request), _channel(request, MANAGE_ROLES)
+    context, channel = context_of(request), _with_overwrites(request)
     overwrite_id = path_id(request, "overwrite_id")
     others = tuple(each for each in channel.overwrites if each.id != overwrite_id)
     if len(others) == len(channel.overwrites):

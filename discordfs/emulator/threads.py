@@ -133,6 +133,9 @@ async def join(context: Context, thread: Channel, user_id: int) -> None:
         return
     members = (*facts.members, (user_id, context.clock.now_ms()))
     await context.world.put_channel(replace(thread, thread=replace(facts, members=members)))
+    if thread.kind == PRIVATE_THREAD:
+        data = payloads.channel(context.world.threads[thread.id], context.world.guild)
+        context.gateway.tell_user(user_id, "THREAD_CREATE", data)
     _tell_members(context, thread.id, added=user_id)
 
 
@@ -157,7 +160,7 @@ def tell(context: Context, name: str, thread: Channel, newly_created: bool = Fal
 
 
 def _tell_members(context: Context, thread_id: int, added: int = 0, removed: int = 0) -> None:
-    """THREAD_MEMBERS_UPDATE, to those with the intent for members."""
+    """THREAD_MEMBERS_UPDATE, to those with the intent for members, and to whom it is about."""
     thread = context.world.threads[thread_id]
     members = payloads.thread_members(thread)
     data = {
@@ -168,6 +171,7 @@ def _tell_members(context: Context, thread_id: int, added: int = 0, removed: int
         "removed_member_ids": [str(removed)] if removed else [],
     }
     context.gateway.tell(context, "THREAD_MEMBERS_UPDATE", thread, GUILD_MEMBERS, data)
+    context.gateway.tell_user(added or removed, "THREAD_MEMBERS_UPDATE", data, without=GUILD_MEMBERS)
 
 
 def _moment(context: Context, parent_id: int, now: int) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+import aiohttp
+import pytest
+
 from discordfs.emulator.model import Emoji, Sticker
 
 from .harness import NO_LIMITS, Client, Emulate
@@ -66,5 +69,19 @@ def test_a_picture_is_as_wide_as_asked_for(emulate: Emulate) -> None:
             data = (await client.fetch("GET", f"{url}?size={size}")).data
             assert struct.unpack(">II", data[16:24]) == (width, width)
         assert (await client.fetch("GET", f"{url}?size=17")).status == 400
+
+    emulate(scenario, NO_LIMITS)
+
+
+def test_a_picture_can_be_cut_on_the_way(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        url = f"{client.address.cdn}/embed/avatars/0.png"
+        whole = (await client.fetch("GET", url)).data
+        await client.control("POST", "/faults", route="cdn", kind="corrupt")
+        assert (await client.fetch("GET", url)).data != whole
+        await client.control("POST", "/faults", route="cdn", kind="truncate")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await client.fetch("GET", url)
+        assert (await client.fetch("GET", url)).data == whole
 
     emulate(scenario, NO_LIMITS)

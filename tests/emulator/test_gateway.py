@@ -222,3 +222,18 @@ def test_the_last_events_before_the_end_arrive(emulate: Emulate) -> None:
             assert sorted(ids) == ids == listed[::-1]
 
     emulate(scenario, NO_LIMITS)
+
+
+def test_any_event_can_be_sent(emulate: Emulate) -> None:
+    """What the emulator does not do by itself, such as an interaction with its secret token."""
+
+    async def scenario(client: Client) -> None:
+        async with gateway(client) as socket:
+            await identify(socket, client.address.token)
+            data = {"token": "secret"}
+            told = await client.control("POST", "/gateway", event="INTERACTION_CREATE", data=data)
+            assert told.json == {"told": 1}
+            event = await receive(socket)
+            assert (event["t"], event["d"]) == ("INTERACTION_CREATE", data)
+
+    emulate(scenario, NO_LIMITS)

@@ -230,3 +230,24 @@ def test_events_of_threads(emulate: Emulate) -> None:
             assert [each["id"] for each in names["THREAD_LIST_SYNC"]["threads"]] == [other["id"]]
 
     emulate(scenario, NO_LIMITS)
+
+
+def test_whoever_is_added_to_a_private_thread_hears_of_it(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        other = await somebody(client, name="second")
+        me = (await other.ask("GET", "/users/@me")).json["id"]
+        await client.control(
+            "POST", "/permissions", channel_id=client.channel, user_id=me, manage_threads=False
+        )
+        async with gateway(client) as socket:
+            await identify(socket, other.authorization.removeprefix("Bot "), GUILDS)
+            secret = await thread(client, "secret", PRIVATE)
+            await client.ask("PUT", f"/channels/{secret['id']}/thread-members/{me}")
+            created, joined = await receive(socket), await receive(socket)
+            assert (created["t"], created["d"]["id"]) == ("THREAD_CREATE", secret["id"])
+            assert joined["d"]["added_members"][0]["user_id"] == me
+            assert (
+                await client.ask("PUT", f"/channels/{secret['id']}/permissions/{me}", json={})
+            ).code == 50024
+
+    emulate(scenario, NO_LIMITS)
