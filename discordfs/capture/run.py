@@ -154,7 +154,6 @@ class Capture:
             server_now_ns=self._api.now_ns,
             enqueue=self._enqueue,
             known=earlier.coverage_of(self._root) if self._settings.incremental else {},
-            again_from=snowflake_at(self._clock() - int(self._settings.window_s * 1e9)),
         )
         self._job.opened(run_file)
         undo.callback(self._close_files)
@@ -211,6 +210,7 @@ class Capture:
     def _work(self) -> None:
         job, settings = self._job, self._settings
         self._user = profile.who_am_i(job)
+        job.again_from = snowflake_at(self._api.now_ns() - int(settings.window_s * 1e9))  # in Discord's time
         recorder = profile.GatewayRecorder(job, self._api)
         live = self._live(recorder)
         recorder.begin()

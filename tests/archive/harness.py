@@ -122,13 +122,8 @@ class Run:
         ]
 
     def messages(self, channel: int) -> list[Any]:
-        return [
-            message
-            for record in self.http(channel, f"/channels/{channel}/messages")
-            for message in (
-                record["response"]["data"] if isinstance(record["response"]["data"], list) else ()
-            )
-        ]
+        pages = [each["response"]["data"] for each in self.http(channel, f"/channels/{channel}/messages")]
+        return [message for page in pages if isinstance(page, list) for message in page]
 
     def ids(self, channel: int) -> list[int]:
         """Of all messages, in the order in which they came, twice if they came twice."""
@@ -143,16 +138,19 @@ class Run:
     def bytes(self) -> bytes:
         """All files, opened where they are compressed."""
         files = [path for path in self.path.parent.rglob("*") if path.is_file()]
-        return b"".join(
-            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            for path in files
-        )
+        return b"".join(opened(path) for path in files)
 
 
-def lines_of(path: Path) -> Iterator[str]:
-    opened = gzip.open(path, "rt", encoding="utf-8", newline="\n") if path.suffix == ".gz" else path.open()
-    with opened as file:
-        yield from (line.removesuffix("\n") for line in file)
+def opened(path: Path) -> bytes:
+    """A file's bytes, those that are compressed in it."""
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def lines_of(path: Path) -> list[str]:
+    """Each ends in a line feed, and nothing else ends one."""
+    *lines, rest = opened(path).decode().split("\n")
+    assert rest == ""
+    return lines
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Everything that a server has to read is in a run of it: threads, pins, reactions to the end, people, invites."""
+"""Everything that a server has to read is in a run of it: threads, pins, reactions, people, invites."""
 
 from __future__ import annotations
 
