@@ -21,6 +21,7 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
 }
 _BAD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,16}$")
+_EDGES = re.compile(r"^\s+|[\s.]+$")
 _ID_AT_END = re.compile(r" \((\d+)\)$")
 
 
@@ -47,7 +48,8 @@ def file_named(name: str, number: int) -> str:
 
 def clean(name: str) -> str:
     """A name that is harmless by itself, "_" at least; it may be too long."""
-    letters = "".join("_" if _is_bad(letter) else letter for letter in name).rstrip(". ").lstrip(" ")
+    letters = "".join("_" if _is_bad(letter) else letter for letter in name)
+    letters = _EDGES.sub("", letters)
     if letters.partition(".")[0].rstrip().upper() in _DEVICES:
         letters = f"_{letters}"
     return letters or "_"
@@ -64,4 +66,4 @@ def _shortened(text: str, size: int) -> str:
     data = text.encode("utf-8")
     if len(data) <= size:
         return text
-    return data[:size].decode("utf-8", "ignore").rstrip(". ") or "_"
+    return _EDGES.sub("", data[:size].decode("utf-8", "ignore")) or "_"

@@ -83,7 +83,9 @@ class RunMaker:
         }
         self.records.setdefault(file, []).append(json.dumps(record, ensure_ascii=False))
 
-    def page(self, messages: Sequence[dict[str, Any]], channel: int = CHANNEL, guild: int = GUILD, **params: Any) -> None:
+    def page(
+        self, messages: Sequence[dict[str, Any]], channel: int = CHANNEL, guild: int = GUILD, **params: Any
+    ) -> None:
         """A page of the listing, newest first as Discord gives it."""
         newest_first = sorted(messages, key=lambda each: -int(each["id"]))
         params = {"limit": 100, **params}
@@ -107,7 +109,9 @@ class RunMaker:
                 self._channel_meta(path, name, types or {}, names or {})
         for folder in filter(Path.is_dir, self.path.iterdir()):
             if folder.name.isdigit():
-                self._meta(folder / "guild.meta.json", {"guild": {"id": int(folder.name), "name": guild_name}})
+                self._meta(
+                    folder / "guild.meta.json", {"guild": {"id": int(folder.name), "name": guild_name}}
+                )
                 if not list(folder.glob("guild.jsonl*")):
                     self._put(folder / "guild.jsonl", "")
         self._meta(self.path / "run.meta.json", {"run": {"datetime_start": self.started.isoformat()}})
