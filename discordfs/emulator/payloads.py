@@ -228,6 +228,12 @@ def thread_members(one: Channel) -> list[Json]:
     ]
 
 
+def thread_for(one: Channel, guild: Guild, user_id: int) -> Json:
+    """A thread with what this user is in it."""
+    own = [each for each in thread_members(one) if each["user_id"] == str(user_id)]
+    return channel(one, guild) | ({"member": own[0]} if own else {})
+
+
 def private_channel(one: Channel, recipients: list[User]) -> Json:
     """A channel of direct messages; `recipients` are all but who reads this."""
     return {

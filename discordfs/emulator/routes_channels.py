@@ -30,6 +30,8 @@ def _json(request: web.Request, channel: Channel) -> payloads.Json:
         return payloads.private_channel(
             channel, [world.users[each] for each in channel.recipients if each != reader.id]
         )
+    if channel.thread is not None:
+        return payloads.thread_for(channel, world.guild, reader.id)
     return payloads.channel(channel, world.guild)
 
 

@@ -51,13 +51,6 @@ def _thread(request: web.Request) -> Channel:
     return channel
 
 
-def _json(context: Context, thread: Channel, user_id: int) -> payloads.Json:
-    """A thread with what `user_id` is in it."""
-    body = payloads.channel(thread, context.world.guild)
-    own = [each for each in payloads.thread_members(thread) if each["user_id"] == str(user_id)]
-    return body | ({"member": own[0]} if own else {})
-
-
 # --- starting
 
 
@@ -77,7 +70,7 @@ async def start(request: web.Request) -> web.Response:
         reference = {"type": 0, "channel_id": str(thread.id), "guild_id": str(context.world.guild.id)}
         extra = {"message_reference": reference}
         await posting.system(context, user, parent, THREAD_NOTICE, extra, thread.name)
-    return json_answer(_json(context, thread, user.id), status=201)
+    return json_answer(payloads.thread_for(thread, context.world.guild, user.id), status=201)
 
 
 async def _post(request: web.Request, forum: Channel) -> web.Response:
@@ -97,7 +90,7 @@ async def _post(request: web.Request, forum: Channel) -> web.Response:
         first = await posting.create(context, user, thread, checked, message_id=thread.id)
     finally:
         discard(form.files.values())
-    body = _json(context, context.world.threads[thread.id], user.id)
+    body = payloads.thread_for(context.world.threads[thread.id], context.world.guild, user.id)
     return json_answer(body | {"message": messages.as_json(context, first, user)}, status=201)
 
 
@@ -112,7 +105,7 @@ async def start_from_message(request: web.Request) -> web.Response:
     if message.kind not in (0, 19):
         raise ApiError(400, 50068, "Invalid message type")
     thread = await start_at(context, parent, user, message, body)
-    return json_answer(_json(context, thread, user.id), status=201)
+    return json_answer(payloads.thread_for(thread, context.world.guild, user.id), status=201)
 
 
 async def start_at(

@@ -16,7 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import channels, emojis, forwards, permissions, posting, routes_pins, routes_polls, seed_data, threads
+from . import (
+    channels,
+    emojis,
+    forwards,
+    payloads,
+    permissions,
+    posting,
+    routes_pins,
+    routes_polls,
+    seed_data,
+    threads,
+)
 from .bodies import Form
 from .clock import Clock
 from .context import Context
@@ -49,6 +60,7 @@ from .world import new_token
 _DAY_S = 86_400.0
 _OLDEST = 399.0  # days; the guild is from the day before
 _MARK = "seeded"  # the key of the fact that this was done
+_PERSON = re.compile(r"\{person:(\w+)\}")
 _NAMED = re.compile(r"\{(\w+):([^{}]+)\}")
 _ICON = "0123456789abcdef0123456789abcdef"
 
@@ -204,7 +216,8 @@ class _Seeding:
             await self._talk(what)
         else:
             channel, author = self._channel(what.channel), self._users[what.author]
-            await posting.system(self._context, author, channel, what.kind, what.more, what.content)
+            more = self._filled(what.more)
+            await posting.system(self._context, author, channel, what.kind, more, what.content)
 
     def _channel(self, key: str) -> Channel:
         """The channel or thread as it is now."""
@@ -326,6 +339,9 @@ class _Seeding:
             return [self._filled(each) for each in value]
         if not isinstance(value, str):
             return value
+        person = _PERSON.fullmatch(value)
+        if person is not None:
+            return payloads.user(self._users[person[1]])
         return _NAMED.sub(self._meant, value).replace("{cdn}", HERE)
 
     def _meant(self, match: re.Match[str]) -> str:

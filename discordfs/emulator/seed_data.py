@@ -1,7 +1,8 @@
 """What a seeded server has: tables, of which `seed` makes people, channels and messages.
 
 A table grows at its end. Times are days before now. In contents, `{user:NAME}`, `{role:NAME}`,
-`{channel:NAME}`, `{emoji:NAME}`, `{invite:NAME}` and `{cdn}` stand for what they name. Threading: constants.
+`{channel:NAME}`, `{emoji:NAME}`, `{invite:NAME}` and `{cdn}` stand for what they name, and `{person:NAME}`
+for a user as JSON. Threading: constants.
 """
 
 from __future__ import annotations
@@ -259,6 +260,17 @@ POSTS = (
     Post("behind-closed-doors", "anna", 5.95, "Nor this."),
     *(Post("general", "bruno", 30 - n / 20, f"Day by day, {n}") for n in range(230)),
 )
+_COMMAND = {"id": "{user:anna}", "type": 2, "user": "{person:anna}", "authorizing_integration_owners": {}}
+_WATCHED = {
+    "type": "auto_moderation_message",
+    "description": SCRIPT,
+    "fields": [{"name": "rule_name", "value": "No scripts", "inline": False}],
+}
+_FOLLOWED = {  # what a webhook posts that follows another server's news
+    "flags": 1 << 1,
+    "webhook_id": "{user:helper}",
+    "message_reference": {"type": 0, "channel_id": "1", "message_id": "2", "guild_id": "3"},
+}
 NOTICES = (
     Notice("general", "anna", 39.99, 7),
     Notice("general", "anna", 38, 8, "2"),
@@ -267,4 +279,7 @@ NOTICES = (
     Notice("general", "bruno", 2.5, 22),
     Notice("Stage", "anna", 5.99, 27, "Welcome"),
     Notice("Stage", "anna", 5.85, 28, "Welcome"),
+    Notice("lounge", "helper", 17.55, 20, "Rolled a 6", {"interaction_metadata": _COMMAND}),
+    Notice("lounge", "mallory", 17.45, 24, more={"embeds": [_WATCHED]}),
+    Notice("twins-1", "helper", 8.8, 0, "Release 1, from elsewhere", _FOLLOWED),
 )

@@ -45,6 +45,7 @@ def test_a_thread_has_messages_and_counts_them(emulate: Emulate) -> None:
         check(now, "ThreadResponse")
         assert (now["message_count"], now["total_message_sent"], now["member_count"]) == (2, 3, 1)
         assert now["last_message_id"] == posted[-1]["id"]
+        assert now["member"]["id"] == made["id"]
         (notice,) = (await client.ask("GET", client.messages)).json
         assert (notice["type"], notice["content"]) == (18, "Plans")
         assert notice["message_reference"]["channel_id"] == made["id"]
