@@ -328,23 +328,36 @@ async def get_everything(request: web.Request) -> web.Response:
 
 async def post_fill(request: web.Request) -> web.Response:
     """Many messages at once: `{"channel_id", "count"}`; or many channels, or threads of the channel, with
-    `count` messages each: `{"channels": N}`, `{"channel_id", "threads": N, "archived": true}`.
+    `count` messages each: `{"channels": N}`, `{"channel_id", "threads": N, "archived": true}`; or people:
+    `{"members": N}`; or reactions: `{"message_id", "reactions": N}`.
     """
     context, body = context_of(request), await _body(request)
-    number = {key: _whole(body, key) if key in body else 0 for key in ("channels", "threads", "count")}
+    kinds = ("channels", "threads", "count", "members", "reactions")
+    number = {key: _whole(body, key) if key in body else 0 for key in kinds}
     if max(number.values()) > filling.MOST:
         raise _Wrong(f"at most {filling.MOST} at once")
+    if number["members"]:
+        await filling.members(context, number["members"])
+    if number["reactions"]:
+        await filling.reactions(context, _whole(body, "message_id"), number["reactions"])
     if number["channels"]:
         ids = await filling.channels(context, number["channels"])
     else:
-        channel = context.world.find(_whole(body, "channel_id"))
-        if channel is None:
-            raise _Wrong("channel_id: no such channel")
-        ids = [channel.id]
-        if number["threads"]:
-            ids = await filling.threads(context, channel, number["threads"], body.get("archived") is True)
+        ids = await _filled_channel(context, body, number["threads"])
     await filling.messages(context, ids, number["count"])
     return json_answer({"channel_ids": [str(each) for each in ids]})
+
+
+async def _filled_channel(context: Context, body: Json, threads: int) -> list[int]:
+    """The channels that an order to fill is about: the one named, or new threads of it; none if none is."""
+    if "channel_id" not in body:
+        return []
+    channel = context.world.find(_whole(body, "channel_id"))
+    if channel is None:
+        raise _Wrong("channel_id: no such channel")
+    if not threads:
+        return [channel.id]
+    return await filling.threads(context, channel, threads, body.get("archived") is True)
 
 
 async def post_seed(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Many messages, channels and threads at once, made by SQL: for tests of size, in seconds.
+"""Many messages, channels, threads, members or reactions at once: for tests of size, in seconds.
 
 It goes past Discord's limit of 500 channels. Nobody hears of it over the gateway. Threading: event loop;
 the work itself in the store's thread, which nothing else gets meanwhile.
@@ -6,15 +6,16 @@ the work itself in the store's thread, which nothing else gets meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from . import snowflake
 from .context import Context
 from .database import Database
-from .model import PUBLIC_THREAD, TEXT, Channel, Thread
+from .model import PUBLIC_THREAD, TEXT, Channel, Reaction, Thread, User
 from .snowflake import SnowflakeMaker
 
 MOST = 2_000_000
+THUMB = "👍"
 _GAP = 1000 << 22  # a second between two messages
 _DAY_MS = 86_400_000
 _AGE_MS = 300 * _DAY_MS  # of channels and threads that are made here
@@ -81,6 +82,36 @@ def _earlier(context: Context, least: int) -> SnowflakeMaker:
     after = snowflake.first_of(then + _DAY_MS)
     known = [each for each in (*context.world.channels, *context.world.threads) if each < after]
     return SnowflakeMaker(lambda: then, max([least, *known]))
+
+
+async def members(context: Context, count: int) -> None:
+    """So many people more in the guild."""
+    ids = SnowflakeMaker(lambda: context.clock.now_ms() - _AGE_MS, max(context.world.users))
+    people = [User(each, f"member{each}", f"member.{each}", bot=False) for each in _some(ids, count)]
+
+    def work(database: Database) -> None:
+        with database.transaction():
+            for each in people:
+                database.put_user(each)
+
+    await context.store.run(work)
+    await context.world.load()
+
+
+def _some(ids: SnowflakeMaker, count: int) -> Iterator[int]:
+    return (ids.next() for _ in range(count))
+
+
+async def reactions(context: Context, message_id: int, count: int) -> None:
+    """A thumb under a message, by the first `count` users there are."""
+    added, users = context.ids.next(), sorted(context.world.users)[:count]
+
+    def work(database: Database) -> None:
+        with database.transaction():
+            for each in users:
+                database.add_reaction(message_id, Reaction(THUMB, THUMB, normal=(each,)), added)
+
+    await context.store.run(work)
 
 
 async def _keep(context: Context, blanks: Sequence[Channel]) -> list[int]:

@@ -259,6 +259,8 @@ class World:
                 self._home(channel.kind)[channel.id] = replace(channel, messages=left)
 
     async def load(self) -> None:
-        """Takes up channels that were put into the store in bulk."""
+        """Takes up channels and users that were put into the store in bulk."""
+        self.users = {user.id: user for user in await self._store.run(Database.users)}
+        self._tokens = {(user.bot, user.token): user for user in self.users.values()}
         for channel in await self._store.run(Database.channels):
             self._home(channel.kind)[channel.id] = channel

@@ -253,3 +253,23 @@ def test_many_messages_at_once(emulate: Emulate) -> None:
         assert {each["message_count"] for each in first["threads"]} == {2}
 
     emulate(scenario, NO_LIMITS)
+
+
+def test_many_members_and_reactions(emulate: Emulate) -> None:
+    async def scenario(client: Client) -> None:
+        message = await client.posted("x")
+        await client.control("POST", "/fill", members=2500, message_id=message["id"], reactions=1500)
+        path = f"/guilds/{client.address.guild_id}/members?limit=1000"
+        seen: list[str] = []
+        while page := (await client.ask("GET", f"{path}&after={seen[-1] if seen else 0}")).json:
+            seen += [each["user"]["id"] for each in page]
+        assert len(seen) == len(set(seen)) == 2502
+        (listed,) = (await client.ask("GET", client.messages)).json
+        assert listed["reactions"][0]["count"] == 1500
+        one = f"{client.messages}/{message['id']}/reactions/{quote('👍')}?limit=100"
+        users: list[str] = []
+        while page := (await client.ask("GET", f"{one}&after={users[-1] if users else 0}")).json:
+            users += [each["id"] for each in page]
+        assert len(users) == len(set(users)) == 1500
+
+    emulate(scenario, NO_LIMITS)
