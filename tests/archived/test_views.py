@@ -1,4 +1,5 @@
-"""The derived files say what the runs say, whichever way they came about, and only what changed is written."""
+"""The derived files say what the runs say, whichever way they came about, and only what changed is
+written."""
 
 from __future__ import annotations
 

@@ -1,0 +1,271 @@
+"""Whatever strangers wrote, the pages and the text are harmless, and what they show is all there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discordfs.archived.markup import rendered
+from discordfs.archived.textview import harmless
+from discordfs.archived.views import update_views
+from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message
+
+FIRST = id_at("2024-01-05")
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "\"><svg onload=document.title='owned'>",
+    "[x](javascript:document.title='owned')",
+    "<http://127.0.0.1:PORT/a\"onmouseover='x'>",
+    "[click](http://127.0.0.1:PORT/b)",
+    "<iframe src=http://127.0.0.1:PORT/c></iframe><link rel=stylesheet href=http://127.0.0.1:PORT/d>",
+    "</title></style><meta http-equiv=refresh content='0;url=http://127.0.0.1:PORT/e'>",
+    "```html\n</pre><script>document.title='owned'</script>```",
+    "**`<b onclick=x>`** ||<i>|| \u202egnp.exe \x1b[2J\x00",
+]
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def tags(text: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = _Tags()
+    parser.feed(text)
+    return parser.found
+
+
+def assert_harmless(text: str) -> None:
+    for tag, attributes in tags(text):
+        assert tag not in ("script", "iframe", "object", "embed", "svg", "form", "base", "style"), tag
+        assert not [name for name in attributes if name.startswith("on")]
+        target = attributes.get("href") or attributes.get("src") or ""
+        assert not re.match(r"\s*(javascript|data|vbscript):", target, re.IGNORECASE)
+        assert tag == "a" or "//" not in target
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_becomes_no_markup(text: str) -> None:
+    assert_harmless(rendered(text, {"@1": "<b>"}))
+
+
+@given(st.text(alphabet="<>\"'`*_~|[]()\\ \nabchtps:/&#@!1", max_size=200))
+def test_no_text_at_all_becomes_markup_of_its_own(text: str) -> None:
+    made = rendered(text, {})
+    assert_harmless(made)
+    allowed = {"a", "strong", "em", "u", "s", "span", "pre", "code", "bdi", "time"}
+    assert {tag for tag, _ in tags(made)} <= allowed
+
+
+@given(st.text(max_size=100))
+def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", harmless(text))
+
+
+def test_markup_is_shown() -> None:
+    made = rendered("**b** _i_ ~~s~~ `<c>` <@7> <:wave:123> https://x.org/?a=1&b=2 \\*no\\*", {"@7": "Ada"})
+    assert made == (
+        "<strong>b</strong> <em>i</em> <s>s</s> <code>&lt;c&gt;</code> "
+        '<span class="mention">@<bdi>Ada</bdi></span> <span class="emoji">:wave:</span> '
+        '<a href="https://x.org/?a=1&amp;b=2" rel="noopener noreferrer nofollow">'
+        "https://x.org/?a=1&amp;b=2</a> *no*"
+    )
+
+
+def test_hostile_lengths_cost_their_length() -> None:
+    for text in ("*" * 50_000, "[" * 50_000, "||" * 20_000, "**_" * 10_000, "<t:" * 10_000, "`" * 50_000):
+        assert rendered(text, {})
+
+
+# --- whole pages -----------------------------------------------------------------------------------------
+
+
+def store_media(root: Path, attachment: int, name: str, data: bytes) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    path = root / "media" / digest[:2] / digest
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with sqlite3.connect(root / "media" / "media.sqlite") as connection:
+        connection.execute(
+            "CREATE TABLE media (key TEXT PRIMARY KEY, kind TEXT, sha256 TEXT, size INTEGER, "
+            "content_type TEXT, name TEXT, url_path TEXT, status INTEGER, error TEXT, at TEXT)"
+        )
+        row = (f"attachment:{attachment}", "attachments", digest, len(data), "", name, "", 200, "", "")
+        connection.execute("INSERT INTO media VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+    connection.close()
+
+
+def attachment(number: int, name: str, kind: str = "image/png") -> dict[str, Any]:
+    url = f"https://cdn.discordapp.com/attachments/1/{number}/{name}"
+    return {"id": str(number), "filename": name, "size": 3, "content_type": kind, "url": url}
+
+
+def page_of(root: Path, *messages: dict[str, Any], later: tuple[dict[str, Any], ...] = ()) -> Path:
+    for day, shown in (("2024-03-10", messages), ("2024-03-11", later)):
+        if shown:
+            run = RunMaker(root, at(day))
+            run.page(list(shown), after=0)
+            run.write()
+    update_views(root)
+    return root / "views" / f"The server ({GUILD})" / f"general ({CHANNEL})" / "html" / "2024-01.html"
+
+
+def test_what_a_message_has_is_shown(tmp_path: Path) -> None:
+    emoji = {"id": None, "name": "👍"}
+    poll = {"question": {"text": "Tea?"}, "answers": [{"answer_id": 1, "poll_media": {"text": "Yes"}}]}
+    forwarded = [{"message": {"content": "forwarded words"}}]
+    reply = message(FIRST, "the first words")
+    page = page_of(
+        tmp_path,
+        reply,
+        message(FIRST + 1, "answer", referenced_message=reply, reactions=[{"emoji": emoji, "count": 4}]),
+        message(FIRST + 2, "", poll=poll, message_snapshots=forwarded, sticker_items=[{"name": "stuck"}]),
+        message(FIRST + 3, "", type=7),
+        message(FIRST + 4, "goes away"),
+        later=(
+            reply,
+            message(FIRST + 1, "corrected", edited_timestamp="2024-03-01", referenced_message=reply),
+        ),
+    )
+    text = page.read_text()
+    for words in (
+        "forwarded words",
+        "Tea?",
+        "Yes",
+        "stuck",
+        "joined the server",
+        "(edited)",
+        "corrected",
+        "answer",
+    ):
+        assert words in text
+    assert f'href="2024-01.html#m{FIRST}"' in text
+    assert text.count("(deleted)") == 3
+    plain = (page.parents[1] / "messages.txt").read_text()
+    assert "> ada: the first words" in plain
+    assert "(edited)" in plain
+    assert "goes away" in plain
+
+
+def test_media_is_linked_relatively_and_as_it_is(tmp_path: Path) -> None:
+    """Also when it comes later than the message; a file that was not archived is named."""
+    number = FIRST + 77
+    page = page_of(
+        tmp_path, message(FIRST, attachments=[attachment(number, "a b\u202e.png"), attachment(5, "lost.png")])
+    )
+    assert page.read_text().count("(not archived)") == 2
+    store_media(tmp_path, number, "a b\u202e.png", b"png")
+    update_views(tmp_path)
+    text = page.read_text()
+    assert text.count("(not archived)") == 1
+    assert f'<img src="../media/{number}-a%20b_.png"' in text
+    assert (page.parents[1] / "media" / f"{number}-a b_.png").read_bytes() == b"png"
+    assert update_views(tmp_path).changed == 0
+
+
+def test_the_policy_stands_in_every_page(tmp_path: Path) -> None:
+    page = page_of(tmp_path, message(FIRST))
+    for each in page.parent.iterdir():
+        assert "default-src 'none'" in each.read_text()
+        assert_harmless(each.read_text().replace("<style>", "<span>"))
+
+
+# --- in a browser ------------------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def listener() -> Iterator[tuple[int, list[bytes]]]:
+    """A port, and what was asked of it."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    asked.append(connection.recv(1000))
+                if asked[-1] == b"end":
+                    return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        port: int = server.getsockname()[1]
+        try:
+            yield port, asked
+        finally:
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(b"end")
+            thread.join()
+
+
+def dump(page: Path, profile: Path, *options: str) -> str:
+    assert CHROMIUM
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", *options]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=100, check=True)
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_browser_runs_no_script_and_asks_nobody(tmp_path: Path) -> None:
+    """An archive that is opened must tell nobody that it was, nor act for whoever wrote in it."""
+    with listener() as (port, asked):
+        texts = [text.replace("PORT", str(port)) for text in HOSTILE]
+        shown = [
+            message(
+                FIRST + number,
+                text,
+                author=text,
+                attachments=[{**attachment(number, text), "url": f"http://127.0.0.1:{port}/f"}],
+                embeds=[
+                    {
+                        "title": text,
+                        "url": f"http://127.0.0.1:{port}/g",
+                        "image": {"url": f"http://127.0.0.1:{port}/h"},
+                    }
+                ],
+                reactions=[{"emoji": {"id": None, "name": text}, "count": 1}],
+                thread={"id": "1", "name": text},
+            )
+            for number, text in enumerate(texts)
+        ]
+        store_media(tmp_path, 0, "x.png", b"no picture")
+        page = page_of(tmp_path, *shown)
+        dom = dump(page, tmp_path / "profile", "--dump-dom")
+        # The same page with the policy's work to do: a script that got in would not run either.
+        open_page = page.with_name("hole.html")
+        hole = f"<script>document.title='owned'</script><img src=http://127.0.0.1:{port}/hole>"
+        open_page.write_text(page.read_text().replace("</main>", f"{hole}</main>"))
+        second = dump(open_page, tmp_path / "profile", "--dump-dom")
+    assert "<title>general 2024-01</title>" in dom
+    assert dom.count("<article") == len(HOSTILE)
+    assert "<title>general 2024-01</title>" in second
+    assert asked == [b"end"]
