@@ -15,7 +15,15 @@ from typing import Any, Protocol, TypeVar
 
 from discordfs.capture.lines import Form, NoJson, decoded
 from discordfs.capture.recordfile import RecordFile
-from discordfs.errors import Interrupted, RateLimited, Unavailable
+from discordfs.errors import (
+    BadRequest,
+    Forbidden,
+    Interrupted,
+    RateLimited,
+    RemoteError,
+    RemoteGone,
+    Unavailable,
+)
 from discordfs.model import Clock
 from discordfs.remote.answers import failure_of
 from discordfs.remote.base import Api, Exchange
@@ -24,6 +32,12 @@ from discordfs.remote.retrying import Patience, Trial
 
 T = TypeVar("T")
 PATIENCE = Patience(deadline=900.0, first=1.0, longest=60.0)
+REFUSALS = (Forbidden, RemoteGone, BadRequest)
+"""What is not shown: asking again would not help."""
+
+FAILURES = (Unavailable, RateLimited, KeyError, TypeError, ValueError, AttributeError)
+"""What could not be had for now; also an answer of another shape than Discord's documents give it."""
+
 _ANSWER_S = 7200.0
 """Seconds for one attempt: the limiter may make it wait, the transport has timeouts of its own."""
 
@@ -32,6 +46,13 @@ class Recorder(Protocol):
     """Whoever writes an exchange down; `body` is its data decoded, if it is JSON."""
 
     def __call__(self, exchange: Exchange, body: Any, is_json: bool) -> None: ...
+
+
+def told(error: BaseException) -> str:
+    """An error for people: ours say it themselves, others mean an answer that cannot be understood."""
+    return (
+        str(error) if isinstance(error, RemoteError) else f"an answer that cannot be understood ({error!r})"
+    )
 
 
 def into(file: RecordFile, form: Form) -> Recorder:

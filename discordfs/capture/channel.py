@@ -18,22 +18,20 @@ from functools import partial
 from typing import Any
 
 from discordfs.capture import reactions, threads
-from discordfs.capture.asking import into
+from discordfs.capture.asking import FAILURES, REFUSALS, into, told
 from discordfs.capture.coverage import LAST
 from discordfs.capture.invites import look_up
 from discordfs.capture.job import Job, Mark, place
 from discordfs.capture.media import Item
 from discordfs.capture.recordfile import RecordFile
 from discordfs.capture.scope import HOLDS_MESSAGES, HOLDS_THREADS
-from discordfs.errors import BadRequest, Forbidden, RateLimited, RemoteGone, Unavailable
+from discordfs.errors import Forbidden, Unavailable
 from discordfs.remote.base import Exchange, snowflake_at
 
 PAGE = 100
 LAG_NS = 10 * 10**9
 """How long a message may be on Discord before every listing shows it: nothing younger counts as covered."""
 
-REFUSALS = (Forbidden, RemoteGone, BadRequest)
-FAILURES = (Unavailable, RateLimited)
 _PLAIN = frozenset({0, 19, 20, 23})  # messages that people and applications write
 _MAY_BE_EMPTY = 1 << 2 | 1 << 7  # flags: embeds suppressed, an answer still to come
 _CONTENTS = (
@@ -102,17 +100,17 @@ class ChannelCapture:
         try:
             step()
         except REFUSALS as error:
-            told = self._noted(what, error)
+            said = self._noted(what, error)
             if is_main:
-                self._job.refused(told, self._one.id)
+                self._job.refused(said, self._one.id)
         except FAILURES as error:
             self._is_whole = False
             self._job.failed(self._noted(what, error))
 
     def _noted(self, what: str, error: Exception) -> str:
         """For people, with the channel."""
-        self._job.ledger.fail(self._one.id, f"{what}: {error}")
-        return f"channel {self._one.id} ({self._one.name}): {what}: {error}"
+        self._job.ledger.fail(self._one.id, f"{what}: {told(error)}")
+        return f"channel {self._one.id} ({self._one.name}): {what}: {told(error)}"
 
     # --- pages --------------------------------------------------------------------------------------
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from discordfs.capture import media, threads
-from discordfs.capture.asking import Recorder, into
+from discordfs.capture.asking import FAILURES, REFUSALS, Recorder, into, told
 from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
-from discordfs.errors import BadRequest, Forbidden, RemoteGone
 
 _MEMBERS = 1000
 _FURTHER = ("stickers", "webhooks", "invites", "scheduled-events", "bans")
@@ -92,8 +91,10 @@ def _fetch(job: Job, items: Sequence[media.Item]) -> None:
 
 
 def _allowed(job: Job, what: str, step: Callable[[], None]) -> None:
-    """What one may not see is noted, and the run goes on."""
+    """What one may not see is noted; what could not be had is a failure; the run goes on."""
     try:
         step()
-    except (Forbidden, RemoteGone, BadRequest) as error:
+    except REFUSALS as error:
         job.ledger.fail(NOWHERE, f"{what}: {error}")
+    except FAILURES as error:
+        job.failed(f"{what}: {told(error)}")

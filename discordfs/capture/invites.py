@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 
-from discordfs.capture.asking import Recorder
+from discordfs.capture.asking import REFUSALS, Recorder
 from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
-from discordfs.errors import BadRequest, Forbidden, RemoteGone
 
 _INVITE = re.compile(
     r"(?:discord\.gg|discord(?:app)?\.com(?:\\?/)invite)(?:\\?/)([A-Za-z0-9-]{2,32})", re.IGNORECASE
@@ -28,5 +27,5 @@ def look_up(job: Job, text: str, record: Recorder) -> None:
     for code in sorted(job.new_invites(codes_in(text))):
         try:
             job.asker.get(f"/invites/{code}", record, {"with_counts": "true"})
-        except (RemoteGone, Forbidden, BadRequest) as error:
+        except REFUSALS as error:
             job.ledger.fail(NOWHERE, f"invite: {error}")

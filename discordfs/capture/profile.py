@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from discordfs.capture.asking import into
+from discordfs.capture.asking import REFUSALS, into
 from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.lines import NoJson, decoded
-from discordfs.errors import BadRequest, Forbidden, Interrupted, RemoteGone
+from discordfs.errors import Interrupted
 from discordfs.remote.base import Exchange, GatewayApi, GatewayFrame
 
 _CONTENT_FLAGS = 1 << 18 | 1 << 19
@@ -38,7 +38,7 @@ def ask_for_intents(job: Job) -> None:
         return
     try:
         told = job.asker.get("/applications/@me", into(job.run_file, job.form))
-    except (Forbidden, RemoteGone, BadRequest) as error:
+    except REFUSALS as error:
         job.ledger.fail(NOWHERE, f"intents: {error}")
         return
     job.lacks_content = not int(told.get("flags") or 0) & _CONTENT_FLAGS
@@ -96,7 +96,8 @@ class GatewayRecorder:
         self._job.run_file.add(self._job.form.frame(frame))
         self.listener(name, data)
         if name == "READY":
-            self._waiting = {str(each["id"]) for each in data.get("guilds") or ()}
+            # A person's servers stand in READY itself, a bot's follow.
+            self._waiting = {str(each["id"]) for each in data.get("guilds") or () if each.get("unavailable")}
         elif name == "GUILD_CREATE" and self._waiting is not None:
             self._waiting.discard(str(data["id"]))
         if self._waiting is not None and not self._waiting:

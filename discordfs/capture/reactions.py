@@ -1,5 +1,5 @@
-"""Who reacted to a message, and who voted in its poll: users, of each emoji and type or answer, paged to the end
-whatever the count says.
+"""Who reacted to a message, and who voted in its poll: users, of each emoji and type or answer, paged to the
+end whatever the count says.
 
 Threading: the thread that captures the channel.
 """
@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from discordfs.capture.asking import Recorder
+from discordfs.capture.asking import REFUSALS, Recorder
 from discordfs.capture.job import Job
-from discordfs.errors import BadRequest, Forbidden, RemoteGone
 
 PAGE = 100
 NORMAL, BURST = 0, 1
@@ -25,7 +24,7 @@ def page_users(job: Job, channel: int, message: Mapping[str, Any], record: Recor
             route = f"/channels/{channel}/messages/{message['id']}/reactions/{emoji_path(reaction['emoji'])}"
             try:
                 _page(job, route, kind, record)
-            except (Forbidden, RemoteGone, BadRequest) as error:
+            except REFUSALS as error:
                 job.ledger.fail(channel, f"reactions: {error}")
 
 
@@ -35,7 +34,7 @@ def page_voters(job: Job, channel: int, message: Mapping[str, Any], record: Reco
         route = f"/channels/{channel}/polls/{message['id']}/answers/{answer['answer_id']}"
         try:
             _page(job, route, None, record)
-        except (Forbidden, RemoteGone, BadRequest) as error:
+        except REFUSALS as error:
             job.ledger.fail(channel, f"poll: {error}")
 
 

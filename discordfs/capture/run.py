@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from discordfs.capture import earlier, guild, profile
-from discordfs.capture.asking import PATIENCE, Asker, Recorder, into
+from discordfs.capture.asking import FAILURES, PATIENCE, REFUSALS, Asker, Recorder, into, told
 from discordfs.capture.channel import ChannelCapture
 from discordfs.capture.coverage import NOWHERE, read_coverage
 from discordfs.capture.job import Job, Mark, mark_of, place
@@ -44,7 +44,7 @@ from discordfs.capture.runmeta import Facts, run_meta
 from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
 from discordfs.capture.scrubbing import Scrubber
 from discordfs.capture.settings import CaptureSettings
-from discordfs.errors import BadRequest, Forbidden, MissingError, RemoteGone
+from discordfs.errors import BadRequest, MissingError
 from discordfs.model import Clock
 from discordfs.remote.base import Exchange, GatewayApi, snowflake_at
 from discordfs.remote.loop import Loop
@@ -216,7 +216,8 @@ class Capture:
         recorder.begin()
         try:
             if not recorder.wait():
-                job.failed("the gateway did not tell of all servers in time")
+                note = job.failed if settings.mode == "profile" else partial(job.ledger.fail, NOWHERE)
+                note("the gateway did not tell of all servers in time")
             profile.ask_for_intents(job)
             if live is None:
                 recorder.end()
@@ -247,9 +248,11 @@ class Capture:
         """Something that was asked for by name: that it is not shown is said at the end."""
         try:
             step()
-        except (Forbidden, RemoteGone, BadRequest) as error:
+        except REFUSALS as error:
             self._job.refused(f"{what}: {error}", target)
             self._job.ledger.fail(NOWHERE, f"{what}: {error}")
+        except FAILURES as error:
+            self._job.failed(f"{what}: {told(error)}")
 
     def _guild(self, target: int) -> None:
         for channel in guild.describe(self._job, target):
