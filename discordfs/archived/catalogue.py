@@ -63,14 +63,15 @@ CREATE TABLE attachment(            -- named in a message; linked once the media
     is_linked INTEGER NOT NULL,
     PRIMARY KEY (channel, id)
 );
-CREATE TABLE said(                  -- one row for each message in `words`, of the same number
-    id INTEGER PRIMARY KEY,         -- the message's
+CREATE TABLE said(                  -- one row for each message in `words`, under the same number
+    number INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL,            -- the message's: a thread's first has that of the one it began with
     channel INTEGER NOT NULL,
     author_id INTEGER NOT NULL,
     author TEXT NOT NULL,
     is_deleted INTEGER NOT NULL
 );
-CREATE INDEX said_channel ON said(channel, id);
+CREATE UNIQUE INDEX said_message ON said(channel, id);
 CREATE VIRTUAL TABLE words USING fts5(text, tokenize="unicode61 remove_diacritics 2");
 """
 
@@ -228,7 +229,7 @@ class Catalogue:
         run, key = self._connection.execute, (channel, first_id)
         run("DELETE FROM month WHERE channel = ? AND month >= ?", (channel, month))
         run("DELETE FROM attachment WHERE channel = ? AND message >= ?", key)
-        run("DELETE FROM words WHERE rowid IN (SELECT id FROM said WHERE channel = ? AND id >= ?)", key)
+        run("DELETE FROM words WHERE rowid IN (SELECT number FROM said WHERE channel = ? AND id >= ?)", key)
         run("DELETE FROM said WHERE channel = ? AND id >= ?", key)
 
     def forget(self, channel: int) -> None:
@@ -254,13 +255,17 @@ class Catalogue:
     # --- search ---
 
     def add_words(self, channel: int, words: Iterable[Words]) -> None:
-        batch = list(words)
+        (last,) = self._connection.execute("SELECT coalesce(max(number), 0) FROM said").fetchone()
+        batch = list(enumerate(words, last + 1))
         self._connection.executemany(
-            "INSERT OR REPLACE INTO said VALUES (?,?,?,?,?)",
-            ((each.id, channel, each.author_id, each.author, each.is_deleted) for each in batch),
+            "INSERT INTO said VALUES (?,?,?,?,?,?)",
+            (
+                (number, each.id, channel, each.author_id, each.author, each.is_deleted)
+                for number, each in batch
+            ),
         )
         self._connection.executemany(
-            "INSERT OR REPLACE INTO words(rowid, text) VALUES (?,?)", ((each.id, each.text) for each in batch)
+            "INSERT INTO words(rowid, text) VALUES (?,?)", ((number, each.text) for number, each in batch)
         )
 
     def query(self, sql: str, parameters: Iterable[object]) -> Iterator[tuple[Any, ...]]:

@@ -53,7 +53,7 @@ def search(catalogue: Catalogue, query: str, filters: Filters) -> Iterator[Hit]:
         values.append(value)
     rows = catalogue.query(
         "SELECT said.id, said.channel, channel.directory, author_id, author, words.text, is_deleted "
-        "FROM words JOIN said ON said.id = words.rowid JOIN channel ON channel.id = said.channel "
+        "FROM words JOIN said ON said.number = words.rowid JOIN channel ON channel.id = said.channel "
         f"WHERE {' AND '.join(conditions)} ORDER BY said.id DESC LIMIT ?",
         [*values, filters.limit],
     )

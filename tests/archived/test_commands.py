@@ -79,6 +79,14 @@ class TestSearch:
         for option in ("--channel=x", "--channel=1", "--author=bob", "--author=8", "--before=2024-01-05"):
             assert found(option) == [], option
 
+    def test_a_threads_first_message_hides_not_the_one_it_began_with(self, archive: Group) -> None:
+        """Both have the same id."""
+        run = RunMaker(archive.root, at("2024-03-10"))
+        run.page([message(JANUARY, "beginning")], after=0)
+        run.page([message(JANUARY, "", type=21)], channel=JANUARY, after=0)
+        run.write(types={JANUARY: (11, CHANNEL)})
+        assert f"(200) ada: beginning ({JANUARY})" in archive.lines("search", "beginning")[0]
+
     def test_what_was_edited_or_deleted(self, archive: Group) -> None:
         made(archive.root)
         archive.lines("search", "hello")
