@@ -55,6 +55,7 @@ def routes() -> list[web.RouteDef]:
         ("POST", "/gateway", post_gateway),
         ("POST", "/messages", post_message),
         ("GET", "/everything", get_everything),
+        ("GET", "/ids", get_ids),
         ("POST", "/fill", post_fill),
         ("POST", "/seed", post_seed),
     ]
@@ -324,6 +325,12 @@ async def get_everything(request: web.Request) -> web.Response:
     context = context_of(request)
     body = await judging.everything(context, hashes=request.query.get("hashes") == "1")
     return json_answer(body)
+
+
+async def get_ids(request: web.Request) -> web.Response:
+    """The ids of all messages of a channel, oldest first: `?channel_id=`; for channels with very many."""
+    channel_id = _whole(dict(request.query), "channel_id")
+    return json_answer(await judging.ids(context_of(request), channel_id))
 
 
 async def post_fill(request: web.Request) -> web.Response:

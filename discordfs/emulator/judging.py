@@ -23,6 +23,16 @@ async def everything(context: Context, hashes: bool = False) -> Json:
     return await context.store.run(lambda database: _read(context, database, hashes))
 
 
+async def ids(context: Context, channel_id: int) -> list[str]:
+    """The ids of all messages of a channel, oldest first."""
+    query = "SELECT id FROM messages WHERE channel_id = ? ORDER BY id"
+
+    def work(database: Database) -> list[str]:
+        return [str(row[0]) for row in database.sql.execute(query, (channel_id,))]
+
+    return await context.store.run(work)
+
+
 def _read(context: Context, database: Database, hashes: bool) -> Json:
     body: Json = {"guild_id": str(context.world.guild.id)}
     for kind in ("emoji", "sticker", "webhook", "invite", "ban"):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from discordfs.emulator.emojis import is_unicode
+
 from .harness import NO_LIMITS, Client, Emulate, check
 from .test_gateway import GUILDS, gateway, identify, receive
 from .test_people import somebody
@@ -95,6 +99,13 @@ def test_what_is_no_reaction(emulate: Emulate) -> None:
         assert (await client.ask("PUT", f"{one}/{THUMB}/@me")).status == 204
 
     emulate(scenario, NO_LIMITS)
+
+
+@pytest.mark.parametrize("emoji", ["👍", "👍🏽", "❤️", "1️⃣", "🇩🇪", "👩‍👩‍👧‍👦", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "™️", "↔️", "🫠"])
+def test_an_emoji_is_one_picture(emoji: str) -> None:
+    assert is_unicode(emoji)
+    assert not is_unicode(emoji * 2)
+    assert not is_unicode(f"{emoji}a")
 
 
 def test_events_of_reactions(emulate: Emulate) -> None:

@@ -238,6 +238,7 @@ def test_many_messages_at_once(emulate: Emulate) -> None:
             before = f"&before={page[-1]['id']}"
         assert len(seen) == len(set(seen)) == 20_002
         assert seen == sorted(seen, key=int, reverse=True)
+        assert (await client.control("GET", f"/ids?channel_id={client.channel}")).json == seen[::-1]
         made = (await client.control("POST", "/fill", channels=1000, count=3)).json["channel_ids"]
         assert len((await client.ask("GET", f"/guilds/{client.address.guild_id}/channels")).json) == 1001
         for each in (made[0], made[-1]):
