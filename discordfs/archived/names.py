@@ -1,8 +1,9 @@
 """Names of files and directories made of names that strangers chose. The only place that does so.
 
 What comes out is a name on any disk: no "/", no NUL or other control character, no mark that turns the
-direction of writing or hides itself, no dot or space at its end, no name of a Windows device, at most
-NAME_MAX bytes of UTF-8. The id is always whole, so names that are alike stay distinct. Threading: pure.
+direction of writing or hides itself, no dot at its start (it would be hidden), no dot or space at its end, no
+name of a Windows device, at most NAME_MAX bytes of UTF-8. The id is always whole, so names that are alike
+stay distinct. Threading: pure.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def clean(name: str) -> str:
     """A name that is harmless by itself, "_" at least; it may be too long."""
     letters = "".join("_" if _is_bad(letter) else letter for letter in name)
     letters = _EDGES.sub("", letters)
+    bare = letters.lstrip(".")
+    letters = "_" * (len(letters) - len(bare)) + bare
     if letters.partition(".")[0].rstrip().upper() in _DEVICES:
         letters = f"_{letters}"
     return letters or "_"

@@ -49,6 +49,7 @@ def assert_harmless(made: str) -> None:
     assert "/" not in made
     assert made not in (".", "..")
     assert made == made.strip()
+    assert not made.startswith(".")
     assert not made.endswith(".")
     bad = [
         letter

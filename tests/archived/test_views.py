@@ -148,11 +148,11 @@ def test_threads_lie_below_their_channel_and_direct_messages_apart(tmp_path: Pat
     maker.page([message(MARCH)], channel=DIRECT, guild=0, after=0)
     maker.write(types={THREAD: (11, CHANNEL)}, names={THREAD: "../talk", DIRECT: "ada"})
     update_views(tmp_path)
-    thread = channel(tmp_path) / "threads" / f".._talk ({THREAD})"
+    thread = channel(tmp_path) / "threads" / f"___talk ({THREAD})"
     assert len(lines(thread / "messages.jsonl")) == 1
     assert len(lines(tmp_path / "views" / "Direct messages" / f"ada ({DIRECT})" / "messages.jsonl")) == 1
     page = (channel(tmp_path) / "html" / "2024-01.html").read_text()
-    assert f'href="../threads/.._talk%20%28{THREAD}%29/html/index.html"' in page
+    assert f'href="../threads/___talk%20%28{THREAD}%29/html/index.html"' in page
     assert "../talk" in (channel(tmp_path) / "html" / "index.html").read_text()
 
 
