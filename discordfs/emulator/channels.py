@@ -16,6 +16,7 @@ from .world import World
 _MOST_NAME = 100
 _MOST_IN_CATEGORY = 50
 _MOST_TAGS = 20
+_TAGS = 1 << 21  # set in the ids of tags and of nothing else
 _MOST_TAG_NAME = 50
 
 
@@ -90,7 +91,7 @@ def _tags(value: object, channel: Channel) -> tuple[Tag, ...]:
         message = f"Must be {_MOST_TAGS} or fewer in length."
         raise invalid_form("available_tags", "BASE_TYPE_MAX_LENGTH", message)
     known = {each.id for each in channel.tags}
-    free = max(known, default=channel.id)
+    free = max(known, default=channel.id | _TAGS)
     made = []
     for each in value:
         name = str(each.get("name", ""))

@@ -161,6 +161,8 @@ def test_it_has_a_little_of_everything(emulate: Emulate) -> None:
         assert any(len(each["name"].encode()) > 255 for each in judge["channels"])
         names = Counter(each["name"] for each in judge["channels"] if each["kind"] == 0)
         assert names["twins"] == 2
+        tags = {str(tag["id"]) for each in judge["channels"] for tag in each["facts"].get("tags", [])}
+        assert not tags & {each["id"] for each in judge["channels"]}
         for each in judge["messages"]:
             assert int(each["id"]) >= int(each["channel_id"])  # nothing is older than where it stands
         guild = f"/guilds/{client.address.guild_id}"
