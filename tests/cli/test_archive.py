@@ -139,7 +139,7 @@ def post(emulator: EmulatorProcess, channel: int, content: str) -> None:
     body = json.dumps({"content": content}).encode()
     request = urllib.request.Request(
         f"{emulator.api}/channels/{channel}/messages",
-        json.dumps({"content": content}).encode(),
+        body,
         method="POST",
     )
     request.add_header("Authorization", f"Bot {emulator.token}")
