@@ -24,6 +24,7 @@ TAMPERING, LOST_ANSWERS = "log/test_tampering.py::", "log/test_lost_answers.py::
 RECOVERY, READER, TENURE = "mount/test_recovery.py::", "roles/test_reader.py::", "roles/test_tenure.py::"
 TWO, TAKEOVER, FSCK = "mount/test_two_writers.py::", "mount/test_takeover.py::", "fsck/test_mounted.py::"
 GC, CHECKING = "fs/test_gc.py::", "fs/test_checking.py::"
+VIEWS = "mount/test_views.py::"
 FACE, REMOTE_SYNC = "face/test_operations.py::", "fs/test_remotesync.py::"
 
 PROMISES: dict[str, tuple[str, ...]] = {
@@ -270,6 +271,38 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "Without Discord a read-only mount shows what it had": (
         "mount/test_reader.py::test_without_discord_it_shows_what_it_had",
         TENURE + "test_without_discord_the_index_decides",
+    ),
+    # --- archive/ ---
+    "An archive is on this machine only": (
+        "archived/test_commands.py::TestImport",
+        "archived/test_whole.py::test_every_message_that_a_capture_has_is_in_the_views_once",
+    ),
+    "read-only (`EROFS`), once there is something in it": (VIEWS + "test_nothing_is_written_there",),
+    "new runs appear without a remount": (
+        VIEWS + "test_a_new_run_appears_without_a_remount_and_reads_as_it_is",
+    ),
+    "A file or directory of yours by that name is never hidden": (
+        VIEWS + "test_a_drive_entry_of_that_name_is_never_hidden",
+    ),
+    "With `views=none` there is none": (VIEWS + "test_a_pure_drive_has_none",),
+    "Sizes are exact and reading is that of local files": (
+        VIEWS + "test_sizes_and_times_are_exact",
+        VIEWS + "test_it_is_read_as_fast_as_a_disk",
+    ),
+    "one that grew at its end is appended to": ("archived/test_views.py::test_only_what_changed_is_written",),
+    "what was deleted on Discord stays, marked": (
+        "archived/test_views.py::test_versions_and_tombstones_are_history",
+    ),
+    "only when a later page of the listing covers its id and lacks it": (
+        "archived/test_merge.py::test_deletions_are_those_of_a_plain_model",
+        "archived/test_runs.py::TestCoverage",
+    ),
+    "no page runs a script or asks anything of anybody": (
+        "archived/test_pages.py::test_a_browser_runs_no_script_and_asks_nobody",
+        "archived/test_pages.py::test_no_text_at_all_becomes_markup_of_its_own",
+    ),
+    "no text moves a terminal's cursor": (
+        "archived/test_pages.py::test_nothing_that_a_terminal_acts_on_is_left",
     ),
     # --- the rest ---
     "says `staged` or `remote`": (ATTRIBUTES + "test_where_a_file_is_can_be_asked_and_not_be_set",),
