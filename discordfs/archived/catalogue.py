@@ -44,6 +44,12 @@ CREATE TABLE source(                -- a record file that a channel's or server'
     ranges TEXT NOT NULL,           -- JSON: what its pages cover
     PRIMARY KEY (channel, run, file)
 );
+CREATE TABLE heard(                 -- a run's own file, looked through for the gateway's events of messages
+    run TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    channels TEXT NOT NULL          -- JSON: [channel, server] of each that has some
+);
 CREATE TABLE month(                 -- where each month begins in a channel's files, and what is in it
     channel INTEGER NOT NULL,
     month TEXT NOT NULL,            -- 2024-10
@@ -236,6 +242,18 @@ class Catalogue:
         self.forget_from(channel, "", 0)
         self._connection.execute("DELETE FROM source WHERE channel = ?", (channel,))
         self._connection.execute("DELETE FROM channel WHERE id = ?", (channel,))
+
+    def heard(self, run: str, size: int, mtime_ns: int) -> dict[int, int] | None:
+        """The channels, and their servers, of whose messages a run's own file tells; None if it was not
+        looked through as it is."""
+        row = self._connection.execute(
+            "SELECT channels FROM heard WHERE run = ? AND size = ? AND mtime_ns = ?", (run, size, mtime_ns)
+        ).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def set_heard(self, run: str, size: int, mtime_ns: int, channels: dict[int, int]) -> None:
+        row = (run, size, mtime_ns, json.dumps(list(channels.items())))
+        self._connection.execute("INSERT OR REPLACE INTO heard VALUES (?,?,?,?)", row)
 
     # --- attachments ---
 

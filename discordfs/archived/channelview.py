@@ -26,7 +26,7 @@ from discordfs.archived.htmlview import Place, index_page, relative
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.merge import Covering, Merged, merge
 from discordfs.archived.monthpages import Pages
-from discordfs.archived.observing import LAST, Seen, observe
+from discordfs.archived.observing import LAST, Observation, Seen, observe, observe_heard
 from discordfs.archived.ranges import gaps, joined
 from discordfs.archived.runs import Run, Source, member
 from discordfs.archived.sorting import Sorter
@@ -42,7 +42,7 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A channel's file in a run."""
+    """A channel's file in a run, or the run's own file, where the gateway's events are."""
 
     run: Run
     source: Source
@@ -160,7 +160,7 @@ class ChannelBuilder:
     def _read(self, number: int, origin: Origin, status: os.stat_result, sorter: Sorter, start: int) -> int:
         """Hands the file's messages from `start` on to the sorter; the smallest id it says anything of."""
         seen = Seen()
-        for observation in observe(origin.source.path, number, seen):
+        for observation in self._observe(origin, number, seen):
             if observation.id >= start:
                 sorter.add(observation)
         low, high = seen.reach()
@@ -179,6 +179,12 @@ class ChannelBuilder:
             ),
         )
         return low
+
+    def _observe(self, origin: Origin, number: int, seen: Seen) -> Iterator[Observation]:
+        path = origin.source.path
+        if origin.source.channel:
+            return observe(path, number, seen)
+        return observe_heard(path, number, seen, self._plan.id)
 
     def _keep(self, _number: int, read: Read) -> None:
         self._reads.append(read)

@@ -106,7 +106,7 @@ def _deleted(
 ) -> Tombstone | None:
     last = bodies[-1].at_ns
     for each in found:
-        if each.is_deletion and each.at_ns >= last:
+        if each.is_deletion:  # final, whatever the clocks say: Discord gives no id twice
             return Tombstone(last, each.at_ns, each.source)
     if not active:
         return None

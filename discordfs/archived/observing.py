@@ -9,15 +9,15 @@ a run claims. Limits: one page in memory. Errors: OSError. Threading: pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from discordfs.archived.jsontext import Members, Value, array_at, starts_with
-from discordfs.archived.lines import Trouble
+from discordfs.archived.jsontext import DAMAGE, Members, Value, array_at, starts_with
+from discordfs.archived.lines import Trouble, read_lines
 from discordfs.archived.ranges import Range, joined
-from discordfs.archived.records import Record, whole_number
+from discordfs.archived.records import Record, parse_record, whole_number
 from discordfs.archived.runs import Located, read_records
 from discordfs.remote.base import snowflake_at
 
@@ -29,6 +29,7 @@ LAST = (1 << 63) - 1
 _LISTING = re.compile(r"/channels/\d+/messages$")
 _ONE = re.compile(r"/channels/\d+/messages/\d+$")
 _PINS = re.compile(r"/channels/\d+/(?:messages/)?pins$")
+_EVENT = b'"MESSAGE_'
 _MAKES = frozenset({"MESSAGE_CREATE", "MESSAGE_UPDATE"})
 _WHOLE = ("id", "timestamp", "author", "content")
 """What a message has that came whole: some updates of the gateway bring only parts."""
@@ -85,8 +86,43 @@ class Seen:
 
 
 def observe(path: Path, source: int, seen: Seen) -> Iterator[Observation]:
-    """Everything the file shows of messages, in its own order; `seen` is complete when this ends."""
-    for located in read_records(path, seen.trouble):
+    """Everything the file shows of messages, in its own order; `seen` is complete when this ends. `path` is a
+    channel's own file."""
+    return _observed(read_records(path, seen.trouble), source, seen)
+
+
+def observe_heard(path: Path, source: int, seen: Seen, channel: int) -> Iterator[Observation]:
+    """The same of one channel in a file of the gateway's events of all."""
+    return _observed(_events(path, seen.trouble, f'"{channel}"'.encode(), channel), source, seen)
+
+
+def channels_heard(path: Path) -> dict[int, int]:
+    """The channels of whose messages the events of a file tell, and their servers (0: none)."""
+    found: dict[int, int] = {}
+    for located in _events(path, Trouble(), b"", None):
+        body = _event_of(located.record)[1]
+        channel = whole_number(body.get("channel_id"))
+        if channel is not None:
+            found[channel] = whole_number(body.get("guild_id")) or found.get(channel, 0)
+    return found
+
+
+def _events(path: Path, trouble: Trouble, wanted: bytes, channel: int | None) -> Iterator[Located]:
+    """Of messages, in the channel if one is given. Lines without `wanted` are not looked into."""
+    for offset, line in read_lines(path, trouble):
+        if _EVENT not in line or wanted not in line:
+            continue
+        try:
+            record = parse_record(line)
+        except DAMAGE:  # said by whoever audits the file
+            continue
+        kind, body = _event_of(record)
+        if kind.startswith("MESSAGE_") and channel in (None, whole_number(body.get("channel_id"))):
+            yield Located(offset, record)
+
+
+def _observed(records: Iterable[Located], source: int, seen: Seen) -> Iterator[Observation]:
+    for located in records:
         record = located.record
         seen.note_time(record.at_ns)
         for body in _messages(record, seen):
@@ -138,10 +174,7 @@ def _pinned(record: Record) -> Iterator[Value]:
 
 
 def _heard(record: Record) -> Iterator[Value | int]:
-    event = record.data.value if record.data is not None and record.is_received else None
-    if not isinstance(event, dict) or not isinstance(event.get("d"), dict):
-        return
-    kind, body = event.get("t"), event["d"]
+    kind, body = _event_of(record)
     if kind in _MAKES and all(key in body for key in _WHOLE):
         assert record.data is not None
         for place in _places(record.text, record.data.start, "d", "{"):
@@ -150,6 +183,13 @@ def _heard(record: Record) -> Iterator[Value | int]:
         yield from _ids([body.get("id")])
     elif kind == "MESSAGE_DELETE_BULK" and isinstance(body.get("ids"), list):
         yield from _ids(body["ids"])
+
+
+def _event_of(record: Record) -> tuple[str, dict[str, Any]]:
+    event = record.data.value if record.data is not None and record.is_received else None
+    if not isinstance(event, dict) or not isinstance(event.get("d"), dict):
+        return "", {}
+    return str(event.get("t")), event["d"]
 
 
 def _ids(values: list[Any]) -> Iterator[int]:

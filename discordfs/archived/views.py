@@ -29,6 +29,7 @@ from discordfs.archived.channelview import (
 from discordfs.archived.htmlview import relative
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.names import DIRECT_MESSAGES, named, number_of
+from discordfs.archived.observing import channels_heard
 from discordfs.archived.records import whole_number
 from discordfs.archived.root import CATALOGUE, VIEWS, deriving, known_runs
 from discordfs.archived.runs import THREAD_TYPES, Run, Source, member
@@ -116,6 +117,24 @@ class _Update:
             guild.origins.append(Origin(run, source))
             name = guildview.guild_name(meta)
             guild.first, guild.name = guild.first or name, name or guild.name
+        else:
+            self._note_heard(run, source)
+
+    def _note_heard(self, run: Run, source: Source) -> None:
+        """Channels of which the run's own file tells what the gateway said."""
+        status = source.path.stat()
+        stamp = run.name, status.st_size, status.st_mtime_ns
+        heard = self._catalogue.heard(*stamp)
+        if heard is None:
+            heard = channels_heard(source.path)
+            with self._catalogue.change():
+                self._catalogue.set_heard(*stamp, heard)
+        for number, guild in heard.items():
+            channel = self._channels.setdefault(number, _Channel(number))
+            channel.guild = channel.guild or guild
+            channel.origins.append(Origin(run, source))
+            if guild:
+                self._guilds.setdefault(guild, _Guild())
 
     def _note_channel(self, run: Run, source: Source, meta: Mapping[str, Any]) -> None:
         channel = self._channels.setdefault(source.channel, _Channel(source.channel))

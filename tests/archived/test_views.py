@@ -212,3 +212,35 @@ def test_coverage_says_what_is_known_and_what_is_not(tmp_path: Path) -> None:
     assert said["gaps"] == [[JANUARY + 2, FEBRUARY - 1]]
     assert (said["messages"], said["deleted"], said["oldest"]) == (4, 0, False)
     assert said["sources"][0]["claimed"] == [[0, 5]]
+
+
+def test_what_the_gateway_said_is_there(tmp_path: Path) -> None:
+    """A run that stayed: what was written, edited and deleted while nobody asked for a page."""
+    maker = RunMaker(tmp_path, at("2024-03-10"))
+    maker.page([message(JANUARY), message(FEBRUARY)], after=0)
+    place = {"guild_id": str(GUILD), "channel_id": str(CHANNEL)}
+    heard = message(MARCH, "first", **place)
+    maker.heard("run.jsonl", "MESSAGE_CREATE", heard)
+    maker.heard(
+        "run.jsonl", "MESSAGE_UPDATE", {**heard, "content": "second", "edited_timestamp": "2024-03-10"}
+    )
+    maker.heard("run.jsonl", "MESSAGE_UPDATE", {"id": str(MARCH), "embeds": [], **place})
+    maker.heard("run.jsonl", "MESSAGE_CREATE", {**heard, "channel_id": "5", "content": "elsewhere"})
+    maker.heard("run.jsonl", "MESSAGE_DELETE", {"id": str(JANUARY), **place})
+    maker.heard("run.jsonl", "MESSAGE_DELETE_BULK", {"ids": [str(FEBRUARY), "9"], **place})
+    maker.write()
+    update_views(tmp_path)
+    shown = lines(channel(tmp_path) / "messages.jsonl")
+    assert [each["content"] for each in shown] == ["hello", "hello", "second"]
+    history = lines(channel(tmp_path) / "history.jsonl")
+    assert [(each["id"], each["event"]) for each in history] == [
+        (JANUARY, "version"),
+        (JANUARY, "deleted"),
+        (FEBRUARY, "version"),
+        (FEBRUARY, "deleted"),
+        (MARCH, "version"),
+        (MARCH, "version"),
+    ]
+    assert {each["file"] for each in history[2:]} == {f"{GUILD}/{CHANNEL}.jsonl", "run.jsonl"}
+    assert len(lines(tmp_path / "views" / SERVER / "channel (5)" / "messages.jsonl")) == 1
+    assert update_views(tmp_path).changed == 0
