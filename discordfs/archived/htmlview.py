@@ -215,12 +215,12 @@ def _size(attachment: Mapping[str, Any]) -> str:
 def _poll(poll: Mapping[str, Any]) -> str:
     question = escaped(people.text(people.thing(poll, "question"), "text"))
     counts = {
-        each.get("id"): whole_number(each.get("count")) or 0
+        str(each.get("id")): whole_number(each.get("count")) or 0
         for each in people.things(people.thing(poll, "results"), "answer_counts")
     }
     answers = "".join(
         f"<li><bdi>{escaped(people.text(people.thing(each, 'poll_media'), 'text'))}</bdi>: "
-        f"{counts.get(each.get('answer_id'), 0)}</li>"
+        f"{counts.get(str(each.get('answer_id')), 0)}</li>"
         for each in people.things(poll, "answers")
     )
     return f'<div class="embed"><b>Poll: <bdi>{question}</bdi></b><ul>{answers}</ul></div>'

@@ -1,4 +1,4 @@
-"""Which files of the media store belong to a channel's messages, and their names beside its pages.
+"""Which files of the media stores belong to a channel's messages, and their names beside its pages.
 
 The store is media/<sha256[:2]>/<sha256> with media.sqlite (docs/FORMAT.md), written by captures; here it is
 only read. A channel's media/ has hard links to its files, so they cost no room, survive moves, and are right
@@ -7,31 +7,39 @@ on the mount too. Errors: OSError, sqlite3.Error. Threading: one thread each.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import re
 import shutil
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from discordfs.archived.names import file_named
 from discordfs.archived.tails import new_file
+from discordfs.disk import make_directory
+from discordfs.errors import Damaged
 
+log = logging.getLogger(__name__)
+
+MEDIA, DATABASE = "media", "media.sqlite"
 _SHA = re.compile(r"[0-9a-f]{64}")
 _QUERY = "SELECT sha256, name FROM media WHERE key = ? AND sha256 != ''"
 
 
 class MediaFiles:
-    """The store of the archive at `root`; as good as empty when there is none."""
+    """The stores of these archives, the first first; as good as empty where there is none."""
 
-    def __init__(self, root: Path) -> None:
-        self._directory = root / "media"
-        database = self._directory / "media.sqlite"
-        self._connection: sqlite3.Connection | None = None
-        if database.is_file():
-            self._connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30.0)
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._stores = [
+            (root / MEDIA, _opened(root / MEDIA / DATABASE))
+            for root in roots
+            if (root / MEDIA / DATABASE).is_file()
+        ]
 
     def __enter__(self) -> Self:
         return self
@@ -39,17 +47,16 @@ class MediaFiles:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for _, connection in self._stores:
+            connection.close()
 
     def _found(self, attachment: int) -> tuple[Path, str] | None:
-        if self._connection is None:
-            return None
-        row = self._connection.execute(_QUERY, (f"attachment:{attachment}",)).fetchone()
-        if row is None or not _SHA.fullmatch(row[0]):
-            return None
-        path = self._directory / row[0][:2] / row[0]
-        return (path, row[1]) if path.is_file() else None
+        for directory, connection in self._stores:
+            row = connection.execute(_QUERY, (f"attachment:{attachment}",)).fetchone()
+            path = None if row is None else file_of(directory, row[0])
+            if path is not None:
+                return path, row[1]
+        return None
 
     def has_any(self, attachments: Iterable[int]) -> bool:
         return any(self._found(each) for each in attachments)
@@ -65,6 +72,61 @@ class MediaFiles:
             folder.mkdir(mode=0o700, exist_ok=True)
             _link(path, link)
         return link.name
+
+
+def file_of(directory: Path, digest: object) -> Path | None:
+    """Where the store has the file with this SHA-256; None if it has none."""
+    if not isinstance(digest, str) or not _SHA.fullmatch(digest):
+        return None
+    path = directory / digest[:2] / digest
+    return path if path.is_file() else None
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30.0)
+
+
+def import_media(root: Path, source: Path) -> int:
+    """Copies what the store of the archive at `source` has and that of `root` lacks; how many files that was.
+    One that is not what its name says is left out."""
+    store = source / MEDIA
+    if not (store / DATABASE).is_file():
+        return 0
+    make_directory(root / MEDIA)
+    count = 0
+    with closing(_opened(store / DATABASE)) as old, closing(sqlite3.connect(root / MEDIA / DATABASE)) as new:
+        (schema,) = old.execute("SELECT sql FROM sqlite_master WHERE name = 'media'").fetchone()
+        new.execute(schema.replace("CREATE TABLE media", "CREATE TABLE IF NOT EXISTS media", 1))
+        columns = [row[1] for row in new.execute("PRAGMA table_info(media)")]
+        names = ", ".join(columns)
+        for row in old.execute(f"SELECT {names} FROM media WHERE sha256 != ''"):
+            count += _taken(store, root / MEDIA, row[columns.index("sha256")])
+            if file_of(root / MEDIA, row[columns.index("sha256")]) is not None:
+                marks = ", ".join("?" * len(columns))
+                new.execute("DELETE FROM media WHERE key = ? AND sha256 = ''", (row[columns.index("key")],))
+                new.execute(f"INSERT OR IGNORE INTO media ({names}) VALUES ({marks})", row)
+        new.commit()
+    return count
+
+
+def _taken(store: Path, target: Path, digest: object) -> bool:
+    path = file_of(store, digest)
+    if path is None or file_of(target, digest) is not None:
+        return False
+    place = target / path.parent.name / path.name
+    make_directory(place.parent)
+    try:
+        with path.open("rb") as source, new_file(place) as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+            copy.seek(0)
+            if hashlib.file_digest(copy, "sha256").hexdigest() != digest:
+                raise Damaged(f"{path} is not what its name says")
+    except Damaged as error:
+        log.warning("%s: it is left out", error)
+        return False
+    return True
 
 
 def _link(path: Path, link: Path) -> None:

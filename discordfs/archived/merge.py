@@ -154,8 +154,12 @@ def is_withheld(value: Mapping[str, Any]) -> bool:
 
 def fingerprint(value: Mapping[str, Any]) -> bytes:
     """Equal for two observations of one version."""
-    said = {key: _unsigned(value[key]) for key in _SAID if key in value}
-    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()
+    said = {key: value[key] for key in _SAID if key in value}
+    try:
+        text = json.dumps({key: _unsigned(each) for key, each in said.items()}, sort_keys=True)
+    except RecursionError:  # nested as no message of Discord's is: then only what is equal is the same
+        text = repr(sorted(said))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def _unsigned(value: Any) -> Any:

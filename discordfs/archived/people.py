@@ -77,7 +77,7 @@ def moment(number: int) -> datetime:
 def system_text(value: Mapping[str, Any]) -> str:
     """What a message that nobody wrote says; empty for an ordinary one."""
     kind = value.get("type", 0)
-    if kind in _ORDINARY or not isinstance(kind, int):
+    if not isinstance(kind, int) or kind in _ORDINARY:
         return ""
     mentioned = things(value, "mentions")
     other = user_name(mentioned[0]) if mentioned else "somebody"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -98,9 +99,9 @@ class new_file:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self) -> IO[bytes]:
+    def __enter__(self) -> BufferedRandom:
         descriptor, self._name = tempfile.mkstemp(prefix=DRAFT, dir=self._path.parent)
-        self._file = os.fdopen(descriptor, "wb", buffering=_STEP)
+        self._file = os.fdopen(descriptor, "w+b", buffering=_STEP)
         return self._file
 
     def __exit__(

@@ -31,7 +31,7 @@ from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.names import DIRECT_MESSAGES, named, number_of
 from discordfs.archived.observing import channels_heard
 from discordfs.archived.records import whole_number
-from discordfs.archived.root import CATALOGUE, VIEWS, deriving, known_runs
+from discordfs.archived.root import CATALOGUE, VIEWS, added_directories, deriving, known_runs
 from discordfs.archived.runs import THREAD_TYPES, Run, Source, member
 
 Progress = Callable[[int, int], None]
@@ -71,7 +71,8 @@ class _Guild:
 
 def update_views(root: Path, progress: Progress = lambda done, total: None) -> Updated:
     """Brings views and catalogue of the archive at `root` up to its runs."""
-    with deriving(root), Catalogue(root / CATALOGUE) as catalogue, MediaFiles(root) as media:
+    stores = [root, *added_directories(root)]
+    with deriving(root), Catalogue(root / CATALOGUE) as catalogue, MediaFiles(stores) as media:
         return _Update(root, catalogue, media, progress).run()
 
 
@@ -144,7 +145,8 @@ class _Update:
         if isinstance(name, str) and name:
             channel.first, channel.name = channel.first or name, name
         parent = whole_number(meta.get("parent_id"))
-        if meta.get("type") in THREAD_TYPES and parent and parent != channel.id:
+        kind = whole_number(meta.get("type"))
+        if kind in THREAD_TYPES and parent and parent != channel.id:
             channel.parent = parent
         if source.guild:
             self._guilds.setdefault(source.guild, _Guild())
@@ -207,8 +209,13 @@ class _Update:
             thread=self._thread_link,
             threads=tuple(self._threads_of(channel)),
         )
-        with self._catalogue.change():
-            return ChannelBuilder(plan, self._views, self._catalogue, self._media).build()
+        try:
+            with self._catalogue.change():
+                return ChannelBuilder(plan, self._views, self._catalogue, self._media).build()
+        except (
+            OSError
+        ) as error:  # of one channel: a directory elsewhere that is gone, a file that cannot be read
+            return Built(0, 0, 0, False, (f"{channel.directory}: {error}",))
 
     def _thread_link(self, number: int) -> str:
         thread = self._channels.get(number)

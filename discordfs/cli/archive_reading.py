@@ -20,6 +20,7 @@ import click
 from discordfs.archived.adding import import_runs
 from discordfs.archived.audit import FileAudit, RunAudit, audit, day
 from discordfs.archived.catalogue import Catalogue
+from discordfs.archived.mediafiles import import_media
 from discordfs.archived.people import moment
 from discordfs.archived.reading import text_of
 from discordfs.archived.root import CATALOGUE, VIEWS, remember_added
@@ -217,6 +218,8 @@ def import_(context: click.Context, directory: Path) -> None:
         click.echo(f"{name} is there already")
     for name in done.left_out:
         complain(f"{name} is no plain file, and was left out")
+    if count := import_media(root, directory.resolve()):
+        click.echo(f"{count} files of messages")
     _tell_update(_update(root))
 
 

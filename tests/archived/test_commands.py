@@ -16,6 +16,7 @@ from discordfs.cli.archive_reading import COMMANDS
 from discordfs.cli.common import exit_code
 from discordfs.errors import MissingError, UsageError
 from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message
+from tests.archived.test_pages import store_media
 
 JANUARY, FEBRUARY = id_at("2024-01-05"), id_at("2024-02-05")
 
@@ -206,6 +207,28 @@ class TestImport:
         result = archive.run("import", run)
         assert "no plain file" in result.output
         assert not (archive.root / run.name / "link").exists()
+
+    def test_files_of_messages_come_along(self, archive: Group, tmp_path: Path) -> None:
+        """An archive without its pictures would be half of one."""
+        attachment = {"id": "55", "filename": "a.txt", "size": 3, "url": "https://cdn/a"}
+        made(tmp_path / "out", "2024-03-10", message(FEBRUARY + 1, "", attachments=[attachment]))
+        store_media(tmp_path / "out", 55, "a.txt", b"abc")
+        link = "views/The server (100)/general (200)/media/55-a.txt"
+        other = Group(tmp_path / "other")
+        other.lines("add", tmp_path / "out")
+        assert (other.root / link).read_bytes() == b"abc"
+        assert "1 files of messages" in archive.lines("import", tmp_path / "out")
+        assert (archive.root / link).read_bytes() == b"abc"
+        assert "1 files of messages" not in archive.lines("import", tmp_path / "out")
+
+    @pytest.mark.expects_log("is not what its name says")
+    def test_a_damaged_file_is_left_out(self, archive: Group, tmp_path: Path) -> None:
+        made(tmp_path / "out")
+        store_media(tmp_path / "out", 55, "a.txt", b"abc")
+        (path,) = (tmp_path / "out" / "media").glob("*/*")
+        path.write_bytes(b"abd")
+        archive.lines("import", tmp_path / "out")
+        assert not list((archive.root / "media").glob("*/*"))
 
     def test_a_directory_without_runs(self, archive: Group, tmp_path: Path) -> None:
         assert isinstance(archive.run("import", tmp_path).exception, MissingError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import socket
@@ -19,8 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discordfs.archived import people
+from discordfs.archived.htmlview import Place, message_html
 from discordfs.archived.markup import rendered
-from discordfs.archived.textview import harmless
+from discordfs.archived.merge import merge
+from discordfs.archived.observing import Observation
+from discordfs.archived.textview import harmless, message_text
 from discordfs.archived.views import update_views
 from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message
 
@@ -37,6 +42,35 @@ HOSTILE = [
     "```html\n</pre><script>document.title='owned'</script>```",
     "**`<b onclick=x>`** ||<i>|| \u202egnp.exe \x1b[2J\x00",
 ]
+
+KEYS = (
+    *(
+        "id",
+        "type",
+        "content",
+        "author",
+        "username",
+        "global_name",
+        "embeds",
+        "title",
+        "description",
+        "fields",
+    ),
+    *(
+        "name",
+        "value",
+        "url",
+        "attachments",
+        "filename",
+        "size",
+        "content_type",
+        "reactions",
+        "emoji",
+        "count",
+    ),
+    *("poll", "question", "text", "answers", "answer_id", "poll_media", "results", "answer_counts", "thread"),
+    *("message_snapshots", "message", "referenced_message", "edited_timestamp", "mentions", "sticker_items"),
+)
 
 
 class _Tags(HTMLParser):
@@ -94,6 +128,27 @@ def test_markup_is_shown() -> None:
 def test_hostile_lengths_cost_their_length() -> None:
     for text in ("*" * 50_000, "[" * 50_000, "||" * 20_000, "**_" * 10_000, "<t:" * 10_000, "`" * 50_000):
         assert rendered(text, {})
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=25,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=12))
+def test_no_body_whatever_ends_an_update(value: dict[str, Any]) -> None:
+    """A run from elsewhere may hold anything that is JSON."""
+    body = json.dumps(value).encode()
+    other = json.dumps({**value, "content": "another"}).encode()
+    observations = [Observation(FIRST, 1, 0, 0, body), Observation(FIRST, 2, 1, 0, other)]
+    (merged,) = merge(observations, ())
+    place = Place("c", "s", lambda number: "", lambda number: "")
+    assert message_text(merged).endswith("\n")
+    assert_harmless(message_html(merged, place))
+    assert isinstance(people.searched(value), str)
+    assert isinstance(people.attachments(value), list)
 
 
 # --- whole pages -----------------------------------------------------------------------------------------
