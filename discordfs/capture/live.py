@@ -93,6 +93,9 @@ class Live:
                 self._has_gap.set()
         if not isinstance(data, dict):
             return
+        if event == "GUILD_CREATE":  # again after each lost session: what appeared meanwhile is in it
+            for raw in (*(data.get("channels") or ()), *(data.get("threads") or ())):
+                self._meet(raw, int(data["id"]))
         if event in _NEW:
             for raw in data.get("threads") or [data]:
                 self._meet(raw)
@@ -101,9 +104,9 @@ class Live:
             with self._lock:
                 self._stirred.add(int(channel))
 
-    def _meet(self, raw: Any) -> None:
+    def _meet(self, raw: Any, guild: int = 0) -> None:
         try:
-            channel = channel_of(raw)
+            channel = channel_of(raw, guild)
         except (KeyError, TypeError, ValueError):
             return
         settings = self._job.settings

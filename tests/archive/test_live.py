@@ -117,6 +117,14 @@ def test_what_a_lost_session_hid_is_fetched(server: Server, live: LiveRun) -> No
     live.end()
 
 
+def test_a_channel_that_was_made_while_nobody_listened_is_captured(server: Server, live: LiveRun) -> None:
+    server.discord.control("POST", "/gateway", {"close": 4004, "forget": True})
+    channel = server.new_channel("made-meanwhile")
+    said = server.post("nobody heard this", channel=channel)
+    live.wait(lambda: bool(list(live.path.rglob(f"{channel}.jsonl"))) and said in ids(live, channel))
+    live.end()
+
+
 def ids(live: LiveRun, channel: int) -> list[int]:
     (path,) = live.path.rglob(f"{channel}.jsonl")
     whole = [line for line in path.read_text().split("\n")[:-1] if line]

@@ -22,7 +22,7 @@ def books(server: Server, **query: Any) -> Any:
 
 
 def readable(server: Server, run: Run) -> set[int]:
-    """Channels and threads of the server but those that the run says are not shown, and what is below them."""
+    """Channels and threads of the server but those that a run says are not shown, and what is below."""
     closed = {int(word) for text in run.result.refusals for word in text.split() if word.isdecimal()}
     all_of_them = books(server)["channels"]
     direct = {int(each["id"]) for each in all_of_them if each["kind"] in (1, 3)}

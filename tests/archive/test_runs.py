@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from discordfs.archive import CaptureSettings, estimate
 from discordfs.errors import Unauthorized
 from discordfs.remote.base import snowflake_ns
 
-from .harness import Run, Server, lines_of
+from .harness import NO_LIMIT, Run, Server, lines_of
 
 
 def test_every_message_is_there_once_and_the_metadata_counts_them(server: Server) -> None:
@@ -234,3 +235,29 @@ def test_the_ten_lines_of_the_library(server: Server, tmp_path: Path) -> None:
     result = found["result"]
     assert isinstance(result, library.Result)
     assert Run(result.directory, result).ids(server.channel) == said[::-1]
+
+
+def test_an_estimate_is_near_without_reading_it_all(server: Server) -> None:
+    """Nine pages, guessed from four."""
+    server.posts(900)
+    server.discord.control("POST", "/stats/reset")
+    api, settings = server.discord.address.api, CaptureSettings("guild", (server.guild,))
+    told = estimate(server.token, settings, api=api, requests_a_second=NO_LIMIT)
+    assert 450 <= told.messages <= 1800
+    assert (told.channels, told.unreadable) == (1, ())
+    assert told.seconds >= told.requests / 5 - 1
+    assert server.discord.count("GET /channels/{id}/messages") == 4
+    assert not server.root.exists()
+
+
+def test_answers_of_another_shape_end_one_channel_and_not_the_run(server: Server) -> None:
+    """Whatever a proxy or a new API version makes of them."""
+    other = server.new_channel("other")
+    said = server.post("here", channel=other)
+    message = server.post("here too")
+    server.ask("PUT", f"/channels/{server.channel}/messages/pins/{message}")
+    server.discord.fault(route="/channels/{id}/messages", method="GET", nth=1, kind="status", status=418)
+    run = server.run("channel", server.channel, other)
+    kept = run.ids(other) + run.ids(server.channel)
+    assert (said in kept) != (message in kept), "one of them was refused, the other is whole"
+    assert run.result.is_target_refused
