@@ -79,7 +79,7 @@ def _messages(asker: Asker, channel: Channel, settings: CaptureSettings) -> int:
         if len(ids) < _PAGE or len(within) < len(ids):
             total += len(within)
         else:
-            total += len(ids) * step / (max(ids) - begins + 1)
+            total += len(ids) * (begins + step - min(ids)) / (max(ids) - min(ids) + 1)
     return round(total)
 
 
