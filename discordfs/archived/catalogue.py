@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import Any, Self
 
 from discordfs.archived.ranges import Range
 
-FORMAT = 1
+_OUTPUT = 1
+"""To be raised when the derived files are to look different: then all are made anew."""
 
 _SCHEMA = """
 CREATE TABLE name(
@@ -80,6 +82,9 @@ CREATE TABLE said(                  -- one row for each message in `words`, unde
 CREATE UNIQUE INDEX said_message ON said(channel, id);
 CREATE VIRTUAL TABLE words USING fts5(text, tokenize="unicode61 remove_diacritics 2");
 """
+
+FORMAT = zlib.crc32(f"{_OUTPUT} {_SCHEMA}".encode()) >> 1
+"""Another schema, or other derived files, are another format."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from io import BufferedRandom
+from io import BufferedRandom, FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -101,7 +101,7 @@ class new_file:
 
     def __enter__(self) -> BufferedRandom:
         descriptor, self._name = tempfile.mkstemp(prefix=DRAFT, dir=self._path.parent)
-        self._file = os.fdopen(descriptor, "w+b", buffering=_STEP)
+        self._file = BufferedRandom(FileIO(descriptor, "r+b"), _STEP)
         return self._file
 
     def __exit__(
