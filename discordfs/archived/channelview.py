@@ -30,7 +30,7 @@ from discordfs.archived.observing import LAST, Observation, Seen, observe, obser
 from discordfs.archived.ranges import gaps, joined
 from discordfs.archived.runs import Run, Source, member
 from discordfs.archived.sorting import Sorter
-from discordfs.archived.tails import DRAFT, Tail, put
+from discordfs.archived.tails import Tail, put, sweep
 from discordfs.archived.textview import message_text
 from discordfs.remote.base import snowflake_at, snowflake_ns
 
@@ -112,8 +112,7 @@ class ChannelBuilder:
                 self._write_index(months)
             return self._totals(months, False)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._folder.glob(f"{DRAFT}*"):
-            left.unlink()
+        sweep(self._folder)
         with Sorter(self._views) as sorter:
             for number, (origin, status) in enumerate(stats):
                 if (origin, status) in fresh:

@@ -23,7 +23,7 @@ from discordfs.archived.people import thing
 from discordfs.archived.records import Record, whole_number
 from discordfs.archived.runs import Source, read_records
 from discordfs.archived.sorting import Sorter
-from discordfs.archived.tails import new_file, put
+from discordfs.archived.tails import new_file, put, sweep
 
 GUILD, MEMBERS = "guild.json", "members.jsonl"
 
@@ -33,6 +33,7 @@ _ROUTE = re.compile(r"/guilds/\d+(?:/([a-z/-]+))?$")
 def write_guild(sources: Sequence[Source], folder: Path, scratch: Path) -> None:
     """Of the server whose files these are, oldest first; each file is written only if it has anything."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep(folder)
     parts: dict[str, tuple[int, str]] = {}
     with Sorter(scratch) as members:
         for number, source in enumerate(sources):

@@ -114,6 +114,12 @@ class new_file:
             os.unlink(self._name)
 
 
+def sweep(folder: Path) -> None:
+    """Removes what somebody who was killed left half made. Nobody else may be making files there."""
+    for left in folder.glob(f"{DRAFT}*"):
+        left.unlink()
+
+
 def put(path: Path, data: bytes, mtime_ns: int) -> bool:
     """The small file `path` holds `data`; whether that was news."""
     is_news = not path.exists() or path.read_bytes() != data
