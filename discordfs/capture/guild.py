@@ -20,9 +20,10 @@ _MEMBERS = 1000
 _FURTHER = ("stickers", "webhooks", "invites", "scheduled-events", "bans")
 
 
-def describe(job: Job, guild: int) -> list[Channel]:
+def describe(job: Job, guild: int, *, is_whole: bool) -> list[Channel]:
     """Records all there is to know of a server but its channels' contents; its channels, those without
-    contents left out. Raises Forbidden and RemoteGone when the server itself is not shown."""
+    contents left out. `is_whole`: also what has to do with no single channel, such as people and webhooks.
+    Raises Forbidden and RemoteGone when the server itself is not shown."""
     file = job.guild_file(guild)
     record = into(file, job.form)
     job.guilds[guild] = ""
@@ -31,7 +32,7 @@ def describe(job: Job, guild: int) -> list[Channel]:
     raw = job.asker.get(f"/guilds/{guild}/channels", record)
     for part in ("roles", "emojis"):
         _part(job, guild, part, record)
-    if not job.settings.strict:
+    if is_whole and not job.settings.strict:
         _more(job, guild, record)
     file.commit()
     found = [channel_of(each, guild) for each in raw]

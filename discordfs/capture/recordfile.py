@@ -2,7 +2,7 @@
 
 `add` keeps lines in memory, `commit` hands them to the kernel in one write: from then on they survive kill
 -9; `sync` brings them to disk. With gzip each commit is a member of its own, so a file that was cut short can
-be read up to its last whole member. `open_again` cuts off what was torn and counts what is there.
+be read up to its last whole member. `open` cuts off what was torn and counts what is there.
 Limits: a commit is held in memory (a page and what it entailed). Threading: any thread; a lock of its own.
 """
 
@@ -78,11 +78,16 @@ class RecordFile:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        """All of it or, on a disk that is full, none: what is written later must not follow half a record."""
         view = memoryview(data)
-        while view:
-            written = os.write(self._descriptor, view)
-            view = view[written:]
-            self.size += written
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            raise
+        self.size += len(data)
         self._is_unsynced = True
 
     def sync(self) -> None:

@@ -255,7 +255,7 @@ class Capture:
             self._job.failed(f"{what}: {told(error)}")
 
     def _guild(self, target: int) -> None:
-        for channel in guild.describe(self._job, target):
+        for channel in guild.describe(self._job, target, is_whole=True):
             if self._settings.strict and channel.type in (15, 16):
                 continue
             self._enqueue(channel)
@@ -295,7 +295,7 @@ class Capture:
                 guild.find_active_threads(self._job, server, ids)
 
     def _server(self, server: int) -> None:
-        guild.describe(self._job, server)
+        guild.describe(self._job, server, is_whole=False)
 
     # --- channels in parallel -----------------------------------------------------------------------
 

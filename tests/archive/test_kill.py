@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -184,3 +185,23 @@ def test_a_file_cut_anywhere_is_read_to_its_last_whole_commit(tmp_path: Path, co
         lines = list(lines_of(again.path))
         assert len(lines) == kept + 1
         assert json.loads(lines[-1])["number"] == "last"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_full_disk_leaves_no_half_record_behind(tmp_path: Path, compressed: bool) -> None:
+    """What is written once there is room again must not follow it."""
+    file = RecordFile(tmp_path / "x.jsonl", compressed)
+    file.open()
+    file.add('{"type": "http", "number": 1}')
+    file.commit()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.size + 10, before[1]))
+    try:
+        file.add(f'{{"type": "http", "number": "{random.Random(1).randbytes(400).hex()}"}}')
+        with pytest.raises(OSError):
+            file.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    file.add('{"type": "http", "number": 3}')
+    file.close()
+    assert [json.loads(line)["number"] for line in lines_of(file.path)] == [1, 3]

@@ -160,3 +160,16 @@ def test_what_comes_and_goes_meanwhile_takes_nothing_away(server: Server) -> Non
     assert set(stay) <= set(found)
     assert len(found) == len(set(found))
     assert run.ids(int(thread["id"]))[::-1][:3] == inside
+
+
+def test_no_secret_of_the_seeded_server_is_in_its_archive(seeded: Server) -> None:
+    """Nor the bot's token, in records, metadata, media or what live runs add."""
+    hooks = seeded.ask("GET", f"/guilds/{seeded.guild}/webhooks")
+    secrets = [hook["token"] for hook in hooks if hook.get("token")]
+    assert secrets
+    seeded.post(f"look: {seeded.discord.address.cdn}/api/webhooks/{hooks[0]['id']}/{secrets[0]}")
+    run = seeded.run(media=media_kinds("all"), live_s=0.5)
+    everything = run.bytes()
+    assert b"[SCRUBBED]" in everything
+    for secret in (seeded.token, *secrets):
+        assert secret.encode() not in everything
