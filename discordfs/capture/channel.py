@@ -165,9 +165,12 @@ class ChannelCapture:
                 if message.get("thread"):
                     threads.note(job, message["thread"], self._one.guild)
         if job.media is not None:
-            for message in messages:
-                for item in job.media.wants(message):
-                    job.media.fetch(item, partial(self._renewed, file, item, message["id"]))
+            found = {
+                item.key: (item, message["id"]) for message in messages for item in job.media.wants(message)
+            }
+            job.media.fetch_all(
+                [(item, partial(self._renewed, file, item, id_)) for item, id_ in found.values()]
+            )
         self._look_for_contents(messages)
         file.commit()
 

@@ -87,8 +87,8 @@ def _members(job: Job, guild: int, record: Recorder) -> None:
 
 def _fetch(job: Job, items: Sequence[media.Item]) -> None:
     if job.media is not None:
-        for item in job.media.lacking({each.key: each for each in items}):
-            job.media.fetch(item, lambda: None)
+        lacking = job.media.lacking({each.key: each for each in items})
+        job.media.fetch_all([(item, lambda: None) for item in lacking])
 
 
 def _allowed(job: Job, what: str, step: Callable[[], None]) -> None:

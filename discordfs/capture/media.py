@@ -16,7 +16,8 @@ import random
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS media (
 _OFFICIAL_CDN = "https://cdn.discordapp.com"
 _CUSTOM_EMOJI = re.compile(r"<(a?):(\w{1,64}):(\d{15,20})>")
 _ATTEMPTS, _PAUSE_S = 4, 0.5
+_AT_ONCE = 8  # downloads, in all channels
 _STICKER_ENDINGS = {1: "png", 2: "png", 3: "json", 4: "gif"}
 
 
@@ -147,6 +149,7 @@ class MediaStore:
         self.cdn = cdn
         self.fetched = 0
         self.problems: list[str] = []
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "discordfs-media")
         make_directory(directory)
         self._db = sqlite3.connect(
             directory / "media.sqlite", isolation_level=None, timeout=60.0, check_same_thread=False
@@ -155,6 +158,7 @@ class MediaStore:
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
         self._db.close()
 
     def wants(self, message: Mapping[str, Any]) -> list[Item]:
@@ -183,11 +187,16 @@ class MediaStore:
         row = self._db.execute("SELECT sha256 FROM media WHERE key = ?", (key,)).fetchone()
         return row is not None and row[0] != ""
 
+    def fetch_all(self, wanted: Sequence[tuple[Item, Callable[[], str | None]]]) -> None:
+        """Several at once; `fetch` says what of each. Returns when all were tried."""
+        for _ in self._pool.map(lambda one: self.fetch(*one), wanted):
+            pass  # what it raised is raised here
+
     def fetch(self, item: Item, renew: Callable[[], str | None]) -> None:
         """Has an item's file, or notes why not. An address that is refused is renewed once: by `renew`, which
         gives None when there is none any more."""
         with self._lock:
-            if item.key in self._busy:
+            if item.key in self._busy or self._has(item.key):
                 return
             self._busy.add(item.key)
         try:

@@ -137,3 +137,13 @@ def test_kinds_and_where_they_are() -> None:
         media_kinds("pictures")
     assert cdn_of("https://discord.com/api/v10") == "https://cdn.discordapp.com"
     assert cdn_of("http://127.0.0.1:99/api/v10") == "http://127.0.0.1:99"
+
+
+def test_what_many_messages_show_is_fetched_once(server: Server) -> None:
+    """An avatar stands in each message of its owner."""
+    server.discord.control("POST", "/seed")
+    server.run("guild", media=media_kinds("avatars"))
+    fetched = server.discord.stats()["cdn"]["requests"]
+    people = {key for key in rows(server) if key.startswith("avatar:")}
+    assert people
+    assert fetched <= 2 * len(people)
