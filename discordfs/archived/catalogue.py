@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from discordfs.archived.observing import Mark
 from discordfs.archived.ranges import Range
 
 _OUTPUT = 1
@@ -44,6 +45,7 @@ CREATE TABLE source(                -- a record file that a channel's or server'
     begin_ns INTEGER NOT NULL,
     end_ns INTEGER NOT NULL,
     ranges TEXT NOT NULL,           -- JSON: what its pages cover
+    marks TEXT NOT NULL,            -- JSON: where to begin reading it (observing.Mark)
     PRIMARY KEY (channel, run, file)
 );
 CREATE TABLE heard(                 -- a run's own file, looked through for the gateway's events of messages
@@ -100,6 +102,7 @@ class Read:
     begin_ns: int
     end_ns: int
     ranges: tuple[Range, ...]
+    marks: tuple[Mark, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -189,7 +192,7 @@ class Catalogue:
 
     def sources(self, channel: int) -> dict[tuple[str, str], Read]:
         rows = self._connection.execute(
-            "SELECT run, file, size, mtime_ns, low, high, begin_ns, end_ns, ranges FROM source "
+            "SELECT run, file, size, mtime_ns, low, high, begin_ns, end_ns, ranges, marks FROM source "
             "WHERE channel = ?",
             (channel,),
         )
@@ -215,11 +218,11 @@ class Catalogue:
         rows = (
             (
                 *(channel, each.run, each.file, each.size, each.mtime_ns, each.low, each.high),
-                *(each.begin_ns, each.end_ns, json.dumps(each.ranges)),
+                *(each.begin_ns, each.end_ns, json.dumps(each.ranges), json.dumps(each.marks)),
             )
             for each in sources
         )
-        self._connection.executemany("INSERT INTO source VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+        self._connection.executemany("INSERT INTO source VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
 
     def set_built(self, channel: int, directory: str, sizes: Sizes) -> None:
         row = (channel, directory, sizes.messages, sizes.history, sizes.text)
@@ -297,9 +300,10 @@ class Catalogue:
 
 
 def _read(row: tuple[Any, ...]) -> Read:
-    run, file, size, mtime_ns, low, high, begin_ns, end_ns, ranges = row
+    run, file, size, mtime_ns, low, high, begin_ns, end_ns, ranges, marks = row
     covered = tuple((first, last) for first, last in json.loads(ranges))
-    return Read(run, file, size, mtime_ns, low, high, begin_ns, end_ns, covered)
+    places = tuple((offset, highest) for offset, highest in json.loads(marks))
+    return Read(run, file, size, mtime_ns, low, high, begin_ns, end_ns, covered, places)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

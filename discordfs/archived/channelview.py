@@ -26,7 +26,7 @@ from discordfs.archived.htmlview import Place, index_page, relative
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.merge import Covering, Merged, merge
 from discordfs.archived.monthpages import Pages
-from discordfs.archived.observing import LAST, Observation, Seen, observe, observe_heard
+from discordfs.archived.observing import LAST, Observation, Seen, observe, observe_heard, place_of
 from discordfs.archived.ranges import gaps, joined
 from discordfs.archived.runs import Run, Source, member
 from discordfs.archived.sorting import Sorter
@@ -103,7 +103,7 @@ class ChannelBuilder:
 
     def build(self) -> Built:
         stats = [(origin, os.stat(origin.source.path)) for origin in self._plan.origins]
-        fresh = [pair for pair in stats if not self._is_known(*pair)]
+        fresh = {origin.key for origin, status in stats if not self._is_known(origin, status)}
         is_whole = self._must_begin_anew({origin.key for origin, _ in stats}, fresh)
         months = [] if is_whole else self._catalogue.months(self._plan.id)
         start = 0 if is_whole else self._start_of_media()
@@ -115,12 +115,12 @@ class ChannelBuilder:
         sweep(self._folder)
         with Sorter(self._views) as sorter:
             for number, (origin, status) in enumerate(stats):
-                if (origin, status) in fresh:
-                    start = min(start, self._read(number, origin, status, sorter, 0))
+                if origin.key in fresh:
+                    start = min(start, self._read(number, origin, status, sorter))
             start = self._rounded(start, months)
-            for number, (origin, status) in enumerate(stats):
-                if (origin, status) not in fresh:
-                    self._read_again(number, origin, status, sorter, start)
+            for number, (origin, _) in enumerate(stats):
+                if origin.key not in fresh:
+                    self._read_again(number, origin, sorter, start)
             kept = [each for each in months if each.month < month_of(start)] if start else []
             made = self._write(sorter, kept, start)
         return replace(self._totals([*kept, *made], True), trouble=tuple(self._trouble))
@@ -131,11 +131,9 @@ class ChannelBuilder:
         known = self._known.get(origin.key)
         return known is not None and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
-    def _must_begin_anew(
-        self, present: set[tuple[str, str]], fresh: Sequence[tuple[Origin, os.stat_result]]
-    ) -> bool:
+    def _must_begin_anew(self, present: set[tuple[str, str]], fresh: set[tuple[str, str]]) -> bool:
         sizes = self._catalogue.sizes(self._plan.id)
-        if sizes is None or set(self._known) - present or any(each.key in self._known for each, _ in fresh):
+        if sizes is None or set(self._known) - present or fresh & set(self._known):
             return True
         wanted = {MESSAGES: sizes.messages, HISTORY: sizes.history, TEXT: sizes.text}
         return any(_size(self._folder / name) != size for name, size in wanted.items())
@@ -156,46 +154,33 @@ class ChannelBuilder:
 
     # --- reading -------------------------------------------------------------------------------------
 
-    def _read(self, number: int, origin: Origin, status: os.stat_result, sorter: Sorter, start: int) -> int:
-        """Hands the file's messages from `start` on to the sorter; the smallest id it says anything of."""
+    def _read(self, number: int, origin: Origin, status: os.stat_result, sorter: Sorter) -> int:
+        """Hands the file's messages to the sorter; the smallest id it says anything of."""
         seen = Seen()
-        for observation in self._observe(origin, number, seen):
-            if observation.id >= start:
-                sorter.add(observation)
+        for observation in self._observe(origin, number, seen, 0):
+            sorter.add(observation)
         low, high = seen.reach()
         self._trouble += [f"{'/'.join(origin.key)}: {text}" for text in seen.trouble.damage]
-        self._keep(
-            number,
-            Read(
-                *origin.key,
-                status.st_size,
-                status.st_mtime_ns,
-                low,
-                high,
-                seen.begin_ns,
-                seen.end_ns,
-                seen.ranges(),
-            ),
-        )
+        times, marks = (seen.begin_ns, seen.end_ns), tuple(seen.marks)
+        stamp = status.st_size, status.st_mtime_ns
+        self._reads.append(Read(*origin.key, *stamp, low, high, *times, seen.ranges(), marks))
         return low
 
-    def _observe(self, origin: Origin, number: int, seen: Seen) -> Iterator[Observation]:
+    def _read_again(self, number: int, origin: Origin, sorter: Sorter, start: int) -> None:
+        """The same of a file that was read before, as far as it reaches `start`."""
+        known = self._known[origin.key]
+        self._reads.append(known)
+        if known.high < start:
+            return
+        for observation in self._observe(origin, number, Seen(), place_of(known.marks, start)):
+            if observation.id >= start:
+                sorter.add(observation)
+
+    def _observe(self, origin: Origin, number: int, seen: Seen, begin: int) -> Iterator[Observation]:
         path = origin.source.path
         if origin.source.channel:
-            return observe(path, number, seen)
-        return observe_heard(path, number, seen, self._plan.id)
-
-    def _keep(self, _number: int, read: Read) -> None:
-        self._reads.append(read)
-
-    def _read_again(
-        self, number: int, origin: Origin, status: os.stat_result, sorter: Sorter, start: int
-    ) -> None:
-        known = self._known[origin.key]
-        if known.high >= start:
-            self._read(number, origin, status, sorter, start)
-        else:
-            self._keep(number, known)
+            return observe(path, number, seen, begin)
+        return observe_heard(path, number, seen, self._plan.id, begin)
 
     def _coverings(self) -> list[Covering]:
         numbers = {origin.key: number for number, origin in enumerate(self._plan.origins)}

@@ -29,12 +29,22 @@ class Trouble:
     damage: list[str] = field(default_factory=list)
 
 
-def read_lines(path: Path, trouble: Trouble) -> Iterator[tuple[int, bytes]]:
-    """(offset, line without its end). The last one comes too when nothing ends it: whether it is whole shows
-    when it is parsed."""
+def read_lines(path: Path, trouble: Trouble, begin: int = 0) -> Iterator[tuple[int, bytes]]:
+    """(offset, line without its end), from the line on that begins at `begin`. The last one comes too when
+    nothing ends it: whether it is whole shows when it is parsed."""
     with path.open("rb") as file:
-        is_gzip = file.peek(3)[:3] == _MAGIC
-        yield from _split(_inflated(file, trouble) if is_gzip else _pieces(file), trouble)
+        if file.peek(3)[:3] == _MAGIC:
+            yield from _split(_without(_inflated(file, trouble), begin), trouble, begin)
+        else:
+            file.seek(begin)
+            yield from _split(_pieces(file), trouble, begin)
+
+
+def _without(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for piece in pieces:
+        if size < len(piece):
+            yield piece[size:]
+        size = max(0, size - len(piece))
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -42,8 +52,8 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _split(pieces: Iterator[bytes], trouble: Trouble) -> Iterator[tuple[int, bytes]]:
-    offset, rest = 0, b""
+def _split(pieces: Iterator[bytes], trouble: Trouble, offset: int) -> Iterator[tuple[int, bytes]]:
+    rest = b""
     for piece in pieces:
         if b"\n" not in piece and len(rest) + len(piece) <= LINE_MAX:
             rest += piece

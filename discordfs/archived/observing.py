@@ -9,7 +9,7 @@ a run claims. Limits: one page in memory. Errors: OSError. Threading: pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,12 @@ LAG_NS = 60 * 1_000_000_000
 """How young a message may be for a listing to lack it though it is there; and the clock may be wrong."""
 
 LAST = (1 << 63) - 1
+
+Mark = tuple[int, int]
+"""An offset in a file's uncompressed bytes where a record begins, and the largest id of messages before it."""
+
+MARK_BYTES = 1 << 20
+"""How far apart marks are, at least."""
 
 _LISTING = re.compile(r"/channels/\d+/messages$")
 _ONE = re.compile(r"/channels/\d+/messages/\d+$")
@@ -63,6 +69,7 @@ class Seen:
     begin_ns: int = 0
     end_ns: int = 0
     odd: int = 0
+    marks: list[Mark] = field(default_factory=list)
 
     def ranges(self) -> tuple[Range, ...]:
         return joined(self.pages)
@@ -71,6 +78,10 @@ class Seen:
         """The smallest and the largest id that this file says anything of; (LAST, 0) if none."""
         low = min([self.low, *(first for first, _ in self.pages)])
         return low, max([self.high, *(last for _, last in self.pages)])
+
+    def note_record(self, offset: int) -> None:
+        if offset - (self.marks[-1][0] if self.marks else 0) >= MARK_BYTES:
+            self.marks.append((offset, self.high))
 
     def note_time(self, at_ns: int) -> None:
         if at_ns:
@@ -85,15 +96,20 @@ class Seen:
             self.pages = list(joined(self.pages))
 
 
-def observe(path: Path, source: int, seen: Seen) -> Iterator[Observation]:
-    """Everything the file shows of messages, in its own order; `seen` is complete when this ends. `path` is a
-    channel's own file."""
-    return _observed(read_records(path, seen.trouble), source, seen)
+def observe(path: Path, source: int, seen: Seen, begin: int = 0) -> Iterator[Observation]:
+    """Everything the file shows of messages from the record at `begin` on, in its own order; `seen` is
+    complete when this ends. `path` is a channel's own file."""
+    return _observed(read_records(path, seen.trouble, begin), source, seen)
 
 
-def observe_heard(path: Path, source: int, seen: Seen, channel: int) -> Iterator[Observation]:
+def observe_heard(path: Path, source: int, seen: Seen, channel: int, begin: int = 0) -> Iterator[Observation]:
     """The same of one channel in a file of the gateway's events of all."""
-    return _observed(_events(path, seen.trouble, f'"{channel}"'.encode(), channel), source, seen)
+    return _observed(_events(path, seen.trouble, f'"{channel}"'.encode(), channel, begin), source, seen)
+
+
+def place_of(marks: Sequence[Mark], start: int) -> int:
+    """Where to begin reading so that no message from the id `start` on is missed."""
+    return max((offset for offset, highest in marks if highest < start), default=0)
 
 
 def channels_heard(path: Path) -> dict[int, int]:
@@ -107,9 +123,11 @@ def channels_heard(path: Path) -> dict[int, int]:
     return found
 
 
-def _events(path: Path, trouble: Trouble, wanted: bytes, channel: int | None) -> Iterator[Located]:
+def _events(
+    path: Path, trouble: Trouble, wanted: bytes, channel: int | None, begin: int = 0
+) -> Iterator[Located]:
     """Of messages, in the channel if one is given. Lines without `wanted` are not looked into."""
-    for offset, line in read_lines(path, trouble):
+    for offset, line in read_lines(path, trouble, begin):
         if _EVENT not in line or wanted not in line:
             continue
         try:
@@ -124,6 +142,7 @@ def _events(path: Path, trouble: Trouble, wanted: bytes, channel: int | None) ->
 def _observed(records: Iterable[Located], source: int, seen: Seen) -> Iterator[Observation]:
     for located in records:
         record = located.record
+        seen.note_record(located.offset)
         seen.note_time(record.at_ns)
         for body in _messages(record, seen):
             found = _observation(record, located, source, body)

@@ -141,11 +141,11 @@ class Located:
     record: Record
 
 
-def read_records(path: Path, trouble: Trouble) -> Iterator[Located]:
-    """The records of a file, streamed. Lines that are none are told in `trouble`; one that nothing ends and
-    that cannot be read was cut off."""
+def read_records(path: Path, trouble: Trouble, begin: int = 0) -> Iterator[Located]:
+    """The records of a file, streamed, from that at `begin` on. Lines that are none are told in `trouble`;
+    one that nothing ends and that cannot be read was cut off."""
     last: tuple[int, str] | None = None
-    for offset, line in read_lines(path, trouble):
+    for offset, line in read_lines(path, trouble, begin):
         if last is not None:
             trouble.damage.append(f"the line at byte {last[0]} is no record ({last[1]})")
             last = None

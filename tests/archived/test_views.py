@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from discordfs.archived import observing
 from discordfs.archived.catalogue import Catalogue
 from discordfs.archived.root import remember_added
 from discordfs.archived.views import update_views
@@ -64,8 +65,13 @@ def test_versions_and_tombstones_are_history(tmp_path: Path) -> None:
     assert kept == [(JANUARY, "a"), (FEBRUARY, "b"), (MARCH, "c2")]
 
 
-def test_any_order_of_runs_and_updates_gives_the_same_files(tmp_path: Path) -> None:
-    """What an update after each run makes is what one update makes of all."""
+@pytest.mark.parametrize("marks", [1, observing.MARK_BYTES])
+def test_any_order_of_runs_and_updates_gives_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: int
+) -> None:
+    """What an update after each run makes is what one update makes of all; also where files are read again
+    from their middle on."""
+    monkeypatch.setattr(observing, "MARK_BYTES", marks)
     chance = random.Random(4)
     numbers = sorted(id_at("2024-01-01") + chance.randrange(1 << 54) for _ in range(60))
     for case in range(6):
@@ -79,7 +85,11 @@ def test_any_order_of_runs_and_updates_gives_the_same_files(tmp_path: Path) -> N
                 for each in there
                 if each > after
             ]
-            path = run(stepwise, day, *shown, after=after)
+            maker = RunMaker(stepwise, at(day), compressed=chance.random() < 0.3)
+            for start in range(0, max(1, len(shown)), 10):
+                page = shown[start : start + 10]
+                maker.page(page, after=int(shown[start - 1]["id"]) if start else after, limit=10)
+            path = maker.write()
             shutil.copytree(path, whole / path.name)
             update_views(stepwise)
         update_views(whole)
