@@ -27,7 +27,7 @@ LAG_NS = 60 * 1_000_000_000
 LAST = (1 << 63) - 1
 
 Mark = tuple[int, int]
-"""An offset in a file's uncompressed bytes where a record begins, and the largest id of messages before it."""
+"""Where a record begins in a file's uncompressed bytes, and the largest id of a message before it."""
 
 MARK_BYTES = 1 << 20
 """How far apart marks are, at least."""

@@ -238,3 +238,6 @@ def _tell_update(done: Updated) -> None:
 
 COMMANDS: list[click.Command] = [read, summary, search, add, import_]
 """What `discordfs archive` gets of this module."""
+
+globals()["import"] = import_
+"""Under its own name too, which no def can have: a group that imports commands late asks for that."""
