@@ -80,6 +80,7 @@ def test_runs_without_coverage_count_as_far_as_their_metadata_goes(server: Serve
 
 def test_a_run_that_failed_covers_what_it_has(server: Server) -> None:
     said = server.posts(150)
+    server.discord.control("POST", "/clock", {"advance_s": 60.0})
     route = "/channels/{id}/messages"
     server.discord.fault(route=route, method="GET", nth=2, kind="status", status=403)
     first = server.run("channel", server.channel)
