@@ -154,6 +154,11 @@ class Catalogue:
                 path.with_name(path.name + ending).unlink(missing_ok=True)
             self._connection = _opened(path)
 
+    @property
+    def is_empty(self) -> bool:
+        """As one that was just made: views and search are to be built."""
+        return self._connection.execute("SELECT 1 FROM channel LIMIT 1").fetchone() is None
+
     def close(self) -> None:
         self._connection.close()
 

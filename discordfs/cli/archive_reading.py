@@ -82,9 +82,12 @@ def _channel_named(root: Path, name: str) -> Path:
 def _catalogue(root: Path) -> Catalogue:
     if not root.is_dir():
         raise MissingError(f"there is no archive at {root}: capture something first, or name it with -o")
-    if not (root / CATALOGUE).exists():
+    catalogue = Catalogue(root / CATALOGUE)
+    if catalogue.is_empty:
+        catalogue.close()
         _update(root)
-    return Catalogue(root / CATALOGUE)
+        return Catalogue(root / CATALOGUE)
+    return catalogue
 
 
 # --- summary ---------------------------------------------------------------------------------------------

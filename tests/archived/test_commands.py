@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,18 @@ class TestSearch:
         assert archive.run("search", "good").exit_code == 1
         assert "(deleted)" in archive.lines("search", "hello")[0]
         assert len(archive.lines("search", "changed")) == 1
+
+    def test_a_catalogue_that_is_damaged_or_of_another_release_is_made_anew(self, archive: Group) -> None:
+        made(archive.root)
+        archive.lines("search", "hello")
+        path = archive.root / "catalogue.sqlite"
+        for harm in (b"no database" * 1000, b""):
+            path.write_bytes(harm)
+            assert len(archive.lines("search", "hello")) == 1
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 77")
+        connection.close()
+        assert len(archive.lines("search", "hello")) == 1
 
     def test_nothing_typed_is_an_operator(self) -> None:
         assert match_of('a "b c" -d e* NEAR(') == '("a" AND "b c" AND "e"* AND "NEAR(") NOT "d"'
