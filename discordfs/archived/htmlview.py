@@ -149,7 +149,8 @@ def _reply(reply: Mapping[str, Any]) -> str:
     page = f"{people.moment(number):%Y-%m}.html#m{number}"
     words = " ".join(people.text(reply, "content").split())[:120] or "…"
     name = escaped(people.user_name(people.author(reply)))
-    return f'<blockquote>↪ <a href="{page}"><bdi>{name}</bdi></a>: <bdi>{escaped(words)}</bdi></blockquote>'
+    shown = rendered(words, _names(reply))
+    return f'<blockquote>↪ <a href="{page}"><bdi>{name}</bdi></a>: <bdi>{shown}</bdi></blockquote>'
 
 
 def _contents(value: Mapping[str, Any], place: Place) -> Iterator[str]:

@@ -54,7 +54,7 @@ def escaped(text: str) -> str:
 
 
 def _is_control(letter: str) -> bool:
-    return letter not in "\n\t" and unicodedata.category(letter) in ("Cc", "Cs")
+    return letter in "\u202d\u202e" or (letter not in "\n\t" and unicodedata.category(letter) in ("Cc", "Cs"))
 
 
 def rendered(text: str, names: Names, depth: int = 0) -> str:
