@@ -135,8 +135,8 @@ class ChannelCapture:
             raise Forbidden("no message is shown though there was one: READ_MESSAGE_HISTORY may be missing")
         messages = [each for each in reversed(body) if first <= int(each["id"]) <= last]
         self._entailed(file, messages, exchange)
-        horizon = max(newest, min(last, snowflake_at(asked_ns - LAG_NS))) if len(ids) < PAGE else newest
-        covered = min(last, horizon)
+        shown = last if len(ids) < PAGE else min(newest, last)
+        covered = min(shown, snowflake_at(asked_ns - LAG_NS))
         self._job.ledger.cover(self._one.id, first, covered, min(newest, last))
         rest = self._mark.todo[1:]
         with self._job.lock:  # so that a checkpoint has both or neither

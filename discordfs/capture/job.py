@@ -38,13 +38,13 @@ class Mark:
     ws: int = 0
 
     def count(self, message: int, timestamp: str) -> None:
-        """A message that was not counted yet."""
+        """A message. They come in the order of their ids; one that is not newer was counted before."""
+        if self.newest is not None and message <= self.newest["id"]:
+            return
         self.messages += 1
         stamp = {"id": message, "timestamp": timestamp}
-        if self.oldest is None or message < self.oldest["id"]:
-            self.oldest = stamp
-        if self.newest is None or message > self.newest["id"]:
-            self.newest = stamp
+        self.oldest = self.oldest or stamp
+        self.newest = stamp
 
     def as_json(self) -> dict[str, Any]:
         one = self.channel

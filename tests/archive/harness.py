@@ -71,6 +71,10 @@ class Server:
     def posts(self, count: int, **more: Any) -> list[int]:
         return [self.post(f"message {number}", **more) for number in range(count)]
 
+    def later(self, seconds: float = 60.0) -> None:
+        """Discord's time goes on: what is there now shows in every listing."""
+        self.discord.control("POST", "/clock", {"advance_s": seconds})
+
     def delete(self, message: int, channel: int = 0) -> None:
         self.ask("DELETE", f"/channels/{channel or self.channel}/messages/{message}")
 

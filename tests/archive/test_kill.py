@@ -97,6 +97,7 @@ def fill(server: Server) -> dict[int, set[int]]:
     said = {server.channel: set(server.posts(MESSAGES)), other: set(server.posts(40, channel=other))}
     for each in sorted(said[server.channel])[::40]:
         server.react(each, "👍")
+    server.later()
     return said
 
 

@@ -76,6 +76,7 @@ def test_after_and_before_bound_what_is_kept_as_messages(server: Server) -> None
     second = server.posts(3)
     server.discord.control("POST", "/clock", {"advance_s": 86_400})
     third = server.posts(3)
+    server.later()
     between = datetime.fromtimestamp(snowflake_ns(second[0]) / 1e9, UTC)
     run = server.run("channel", server.channel, after=between, before=between + timedelta(hours=1))
     assert run.result.num_messages == 3
