@@ -56,12 +56,9 @@ class Covered:
     errors: tuple[str, ...] = ()
 
     def with_range(self, first: int, last: int, newest_id: int) -> Covered:
-        return Covered(
-            joined([*self.ranges, (first, last)]) if first <= last else self.ranges,
-            self.oldest or first <= 1,
-            max(self.newest_id, newest_id),
-            self.errors,
-        )
+        ranges = joined([*self.ranges, (first, last)]) if first <= last else self.ranges
+        oldest = bool(ranges) and ranges[0][0] <= 1
+        return Covered(ranges, oldest, max(self.newest_id, newest_id), self.errors)
 
     def with_error(self, error: str) -> Covered:
         return Covered(self.ranges, self.oldest, self.newest_id, (*self.errors, error))
