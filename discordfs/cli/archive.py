@@ -17,10 +17,11 @@ import click
 from discordfs.cli.common import state_of, state_option
 from discordfs.config import StateDirectory, parse_duration
 
+_CAPTURE, _READING = "discordfs.cli.archive_capture", "discordfs.cli.archive_reading"
+
 COMMANDS: Mapping[str, str] = {
-    "profile": "discordfs.cli.archive_capture",
-    "channel": "discordfs.cli.archive_capture",
-    "guild": "discordfs.cli.archive_capture",
+    **dict.fromkeys(("profile", "channel", "guild"), _CAPTURE),
+    **dict.fromkeys(("read", "summary", "search", "add", "import"), _READING),
 }
 """Each subcommand's module."""
 
@@ -58,9 +59,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), name)
-        return command
+        found = importlib.import_module(COMMANDS[cmd_name])
+        commands: dict[str | None, click.Command] = {each.name: each for each in found.COMMANDS}
+        return commands[cmd_name]
 
 
 def archive_root(state: StateDirectory, given: Path | None) -> Path:

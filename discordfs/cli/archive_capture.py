@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from discordfs import archive as library
 from discordfs.cli.archive import ArchiveOptions
+from discordfs.cli.archive_reading import refresh_views
 from discordfs.cli.common import DONE, FAILED, UNREACHABLE, complain
 from discordfs.config import DISCORD_API, StateDirectory, api_of
 from discordfs.errors import ConfigError
@@ -58,6 +59,9 @@ def guild(context: click.Context, ids: tuple[int, ...]) -> None:
     _do(context, "guild", ids)
 
 
+COMMANDS = (profile, channel, guild)
+
+
 def _do(context: click.Context, mode: str, ids: tuple[int, ...]) -> None:
     options: ArchiveOptions = context.obj
     token, api = _token(options), _api(options.state)
@@ -84,7 +88,9 @@ def _do(context: click.Context, mode: str, ids: tuple[int, ...]) -> None:
             library.estimate(token.reveal(), settings, api=api, requests_a_second=options.rate), options
         )
         return
-    context.exit(_show(_captured(settings, token, api, options), options))
+    result = _captured(settings, token, api, options)
+    refresh_views(options.root)
+    context.exit(_show(result, options))
 
 
 def _token(options: ArchiveOptions) -> Token:
@@ -129,6 +135,7 @@ def _captured(
             complain(
                 f"ended before everything was there: the same command with --resume goes on in {place[0]}"
             )
+            refresh_views(options.root)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

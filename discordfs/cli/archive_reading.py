@@ -85,7 +85,7 @@ def _catalogue(root: Path) -> Catalogue:
     catalogue = Catalogue(root / CATALOGUE)
     if catalogue.is_empty:
         catalogue.close()
-        _update(root)
+        refresh_views(root)
         return Catalogue(root / CATALOGUE)
     return catalogue
 
@@ -204,7 +204,7 @@ def add(context: click.Context, directory: Path) -> None:
     root = _root(context)
     count = remember_added(root, directory.resolve())
     click.echo(f"{count} runs in {directory.resolve()} are part of {root} from now on, in place")
-    _tell_update(_update(root))
+    _tell_update(refresh_views(root))
 
 
 @click.command("import")
@@ -223,24 +223,23 @@ def import_(context: click.Context, directory: Path) -> None:
         complain(f"{name} is no plain file, and was left out")
     if count := import_media(root, directory.resolve()):
         click.echo(f"{count} files of messages")
-    _tell_update(_update(root))
+    _tell_update(refresh_views(root))
 
 
-def _update(root: Path) -> Updated:
+def refresh_views(root: Path) -> Updated:
+    """What the mount shows of the archive, brought up to its runs. Whatever cannot be read is told."""
     with shown_progress("views", "channels") as progress:
-        return update_views(root, progress)
+        done = update_views(root, progress)
+    for text in done.trouble:
+        complain(f"cannot be read: {text}")
+    return done
 
 
 def _tell_update(done: Updated) -> None:
     click.echo(
         f"{done.messages} messages in {done.channels} channels of {done.runs} runs; on this machine only"
     )
-    for text in done.trouble:
-        complain(f"cannot be read: {text}")
 
 
 COMMANDS: list[click.Command] = [read, summary, search, add, import_]
 """What `discordfs archive` gets of this module."""
-
-globals()["import"] = import_
-"""Under its own name too, which no def can have: a group that imports commands late asks for that."""
