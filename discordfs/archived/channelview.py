@@ -117,6 +117,8 @@ class ChannelBuilder:
             for number, (origin, status) in enumerate(stats):
                 if origin.key in fresh:
                     start = min(start, self._read(number, origin, status, sorter))
+            if start == LAST:
+                return self._with_nothing_new(months, fresh)
             start = self._rounded(start, months)
             for number, (origin, _) in enumerate(stats):
                 if origin.key not in fresh:
@@ -124,6 +126,14 @@ class ChannelBuilder:
             kept = [each for each in months if each.month < month_of(start)] if start else []
             made = self._write(sorter, kept, start)
         return replace(self._totals([*kept, *made], True), trouble=tuple(self._trouble))
+
+    def _with_nothing_new(self, months: Sequence[Month], fresh: set[tuple[str, str]]) -> Built:
+        """New files that say nothing of any message: only what is known of the channel is written anew."""
+        self._reads += [read for key, read in self._known.items() if key not in fresh]
+        self._catalogue.set_sources(self._plan.id, self._reads)
+        self._write_index(months)
+        self._write_coverage(months)
+        return replace(self._totals(months, True), trouble=tuple(self._trouble))
 
     # --- what is there -------------------------------------------------------------------------------
 
@@ -146,8 +156,6 @@ class ChannelBuilder:
     def _rounded(self, start: int, months: Sequence[Month]) -> int:
         """The beginning of a month; that of the last one that there is if another begins, as it is linked
         from there."""
-        if start == LAST:
-            return months[-1].newest_id and month_start(months[-1].newest_id) if months else 0
         first = month_start(start) if start else 0
         last = month_start(months[-1].newest_id) if months else 0
         return min(first, last)
@@ -264,8 +272,13 @@ class ChannelBuilder:
         mtime, html = snowflake_ns(newest), self._folder / HTML
         self._write_index(months)
         _remove_others(html, {"index.html", *(f"{each.month}.html" for each in months)})
-        put(self._folder / COVERAGE, (json.dumps(self._coverage(months), indent=1) + "\n").encode(), mtime)
+        self._write_coverage(months)
         os.utime(self._folder, ns=(mtime, mtime))
+
+    def _write_coverage(self, months: Sequence[Month]) -> None:
+        newest = months[-1].newest_id if months else 0
+        text = json.dumps(self._coverage(months), indent=1) + "\n"
+        put(self._folder / COVERAGE, text.encode(), snowflake_ns(newest))
 
     def _coverage(self, months: Sequence[Month]) -> dict[str, Any]:
         ranges = joined(each for read in self._reads for each in read.ranges)
