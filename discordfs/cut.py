@@ -113,8 +113,8 @@ class Cut:
         chunk's."""
         rows = self._view.execute(
             "SELECT id, channel, message, "
-            "EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message AND records.message > 0) OR EXISTS "
-            "(SELECT 1 FROM chunks AS other "
+            "EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message AND records.message > 0) "
+            "OR EXISTS (SELECT 1 FROM chunks AS other "
             "WHERE other.message = chunks.message AND other.message > 0 AND other.id <> chunks.id) "
             "FROM chunks WHERE state IN (1, 2) AND NOT EXISTS "
             "(SELECT 1 FROM extents WHERE extents.chunk = chunks.id AND home > 0)"

@@ -371,9 +371,10 @@ def test_a_dead_row_of_a_living_message_condemns_nothing(kept: KeptHouse) -> Non
     (chunk,) = kept.chunk_refs()
     with kept.index.changing() as connection:
         connection.execute(
-            "INSERT INTO chunks (uid, state, channel, message, attachments, plain_size, stored_size, blocks, "
-            "sealed_ns) SELECT randomblob(16), state, channel, message, attachments, plain_size, stored_size, "
-            "blocks, sealed_ns FROM chunks WHERE message = ?",
+            "INSERT INTO chunks "
+            "(uid, state, channel, message, attachments, plain_size, stored_size, blocks, sealed_ns) "
+            "SELECT randomblob(16), state, channel, message, attachments, plain_size, stored_size, blocks, "
+            "sealed_ns FROM chunks WHERE message = ?",
             (chunk.message,),
         )
     kept.put(b"/b", b"news")

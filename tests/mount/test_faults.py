@@ -22,7 +22,6 @@ from tests.mount.tools import (
     posts,
     random_file,
     record_figures,
-    reset,
     settle_settings,
     sha256,
     wait_until,
