@@ -109,10 +109,13 @@ class Cut:
 
     def dead_chunks(self) -> dict[int, tuple[int, int] | None]:
         """Chunks to which nothing refers at the cut: row id -> (channel, message), or None where the
-        message is a record's as well, and goes when that does."""
+        message is a record's as well, and goes when that does; or, in an index that is damaged, another
+        chunk's."""
         rows = self._view.execute(
             "SELECT id, channel, message, "
-            "EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message) "
+            "EXISTS (SELECT 1 FROM records WHERE records.message = chunks.message AND records.message > 0) "
+            "OR EXISTS (SELECT 1 FROM chunks AS other "
+            "WHERE other.message = chunks.message AND other.message > 0 AND other.id <> chunks.id) "
             "FROM chunks WHERE state IN (1, 2) AND NOT EXISTS "
             "(SELECT 1 FROM extents WHERE extents.chunk = chunks.id AND home > 0)"
         )

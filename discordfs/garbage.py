@@ -27,8 +27,8 @@ DEAD_BYTES = 8 * 1024**2
 snapshots later those messages go."""
 
 UNREFERRED = """
-NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.message = garbage.message)
-AND NOT EXISTS (SELECT 1 FROM records WHERE records.message = garbage.message)
+NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.message = garbage.message AND chunks.message > 0)
+AND NOT EXISTS (SELECT 1 FROM records WHERE records.message = garbage.message AND records.message > 0)
 AND NOT EXISTS (SELECT 1 FROM record_parts WHERE record_parts.message = garbage.message)
 """
 """Of a row of `garbage`: no table refers to the message (ids of messages are unique across channels)."""

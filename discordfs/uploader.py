@@ -232,6 +232,10 @@ class Uploader:
             except (DiscordfsError, OSError) as error:
                 backoff = self._note_failure("gathering", error, backoff)
                 self._stopping.wait(backoff)
+            except Exception as error:  # such as an index that says what cannot be: fsck is for that
+                log.exception("gathering failed in a way that nobody foresaw")
+                backoff = self._note_failure("gathering", error, backoff)
+                self._stopping.wait(backoff)
 
     def _wait_until_due(self) -> None:
         with self._changed:

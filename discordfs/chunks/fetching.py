@@ -103,7 +103,8 @@ class BlockFetcher:
         return [found[number] for number in range(first, last + 1)]
 
     def prefetch(self, chunk: ChunkRef, first: int, last: int) -> None:
-        """Asks for blocks that RAM does not hold, as far as there is room for more on their way."""
+        """Asks for blocks that RAM does not hold, as far as there is room for more on their way. Raises
+        nothing about them: whoever reads them hears it."""
         view = self._view(chunk)
         claim = _Claim(view, {})
         for number in range(max(first, 0), min(last + 1, len(view.offsets) - 1)):
@@ -117,7 +118,12 @@ class BlockFetcher:
                 claim.flights[number] = flight
             else:
                 self._room.release()
-        for run in view.runs(claim.flights, PREFETCH_RUN):
+        try:
+            runs = view.runs(claim.flights, PREFETCH_RUN)
+        except Damaged as error:  # a block table that says what cannot be
+            self._fail(claim, claim.flights, error)
+            return
+        for run in runs:
             self._hand_over(self._raiser, claim, run, self._start, claim, run, PREFETCH_RUN)
 
     def close(self) -> None:

@@ -187,7 +187,10 @@ def check_block_tables(local: Local) -> Iterator[Finding]:
     for chunk, blocks, stored in local.rows("SELECT id, blocks, stored_size FROM chunks"):
         lengths = [length for (length,) in struct.iter_unpack("<I", blocks)]
         if max(lengths) > BLOCK_SIZE + SEAL_OVERHEAD + 1 or sum(lengths) > stored:
-            yield _finding(local, "chunks", {"id": chunk})
+            text = f"chunk {chunk} has a block table that cannot be"
+            inodes = _touched(local, "chunks", {"id": chunk})
+            mend = Mend(partial(lost.misplace, chunk=chunk))
+            yield Finding("row", text, local.paths(inodes), mend)
 
 
 def sound(table: str, without: str = "") -> str:
@@ -288,7 +291,19 @@ def _mend_extent(connection: sqlite3.Connection, table: str, key: dict[str, int]
 
 
 def _mend_chunk(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:
-    lost.misplace(connection, key["id"])
+    """What a chunk's place does not hang on may be told anew."""
+    for column in ("sealed_ns", "record", "verified_ns"):
+        connection.execute(
+            f"UPDATE chunks SET {column} = 0 WHERE id = ? AND NOT COALESCE({_whole(column)}, 0)", (key["id"],)
+        )
+    connection.execute(
+        f"UPDATE chunks SET state = 1, record = 0 WHERE id = ? AND {sound('chunks', without='state')} "
+        f"AND NOT COALESCE({_whole('state', 0, 3)}, 0)",
+        (key["id"],),
+    )
+    query = f"SELECT 1 FROM chunks WHERE id = ? AND {sound('chunks')}"
+    if not connection.execute(query, (key["id"],)).fetchone():
+        lost.misplace(connection, key["id"])
 
 
 def _mend_log(connection: sqlite3.Connection, table: str, key: dict[str, int]) -> None:

@@ -363,6 +363,30 @@ def test_a_message_that_was_found_and_then_taken_into_use_is_not_condemned(kept:
     assert chunk.message in kept.messages()
 
 
+def test_a_dead_row_of_a_living_message_condemns_nothing(kept: KeptHouse) -> None:
+    """An index that is damaged, and knows one message under two rows: only one of them is dead."""
+    data = os.urandom(2 * MIB)
+    kept.put(b"/a", data)
+    kept.barrier()
+    (chunk,) = kept.chunk_refs()
+    with kept.index.changing() as connection:
+        connection.execute(
+            "INSERT INTO chunks "
+            "(uid, state, channel, message, attachments, plain_size, stored_size, blocks, sealed_ns) "
+            "SELECT randomblob(16), state, channel, message, attachments, plain_size, stored_size, blocks, "
+            "sealed_ns FROM chunks WHERE message = ?",
+            (chunk.message,),
+        )
+    kept.put(b"/b", b"news")
+    kept.barrier()
+    for _ in range(3):
+        kept.time.pass_s(HOUR_S)
+        kept.gc()
+    assert chunk.message in kept.messages()
+    assert [each.message for each in kept.chunk_refs()].count(chunk.message) == 1
+    assert kept.get(b"/a") == data
+
+
 def test_a_condemned_message_that_is_in_use_stays_and_is_told(kept: KeptHouse) -> None:
     kept.put(b"/a", os.urandom(2 * MIB))
     kept.barrier()

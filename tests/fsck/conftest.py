@@ -29,6 +29,7 @@ class Patient(House):
 
     def open(self) -> None:
         super().open()
+        self.chunks._fetcher._read_timeout = 3.0  # what a damaged index asks for may never come
         self.is_open = True
 
     def close(self) -> None:

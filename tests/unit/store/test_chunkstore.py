@@ -501,6 +501,15 @@ def test_prefetching_is_bounded_and_drops_the_rest(make_desk: MakeDesk, noise: b
     assert sum(length for _, length in remote.reads) <= 97 * (BLOCK_SIZE + 17)
 
 
+def test_prefetching_what_cannot_be_leaves_nobody_waiting(make_desk: MakeDesk, noise: bytes) -> None:
+    """An index whose block table is damaged: who reads a block of it later hears that at once."""
+    desk = make_desk()
+    chunk = desk.post(noise)
+    cut = replace(chunk.attachments[0], size=BLOCK_SIZE + 100)
+    desk.chunks.prefetch(replace(chunk, message=5, attachments=(cut,)), 0, len(noise))
+    assert desk.chunks.read(chunk, 0, len(noise)) == noise
+
+
 @pytest.mark.expects_log("came damaged: once more")
 def test_prefetching_never_raises(make_desk: MakeDesk, noise: bytes) -> None:
     remote = Troubled()
