@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from discordfs import archive as library
-from discordfs.cli.archive import ArchiveOptions
+from discordfs.cli.archive import ArchiveOptions, archive_root
 from discordfs.cli.archive_reading import refresh_views
 from discordfs.cli.common import DONE, FAILED, UNREACHABLE, complain
 from discordfs.config import DISCORD_API, StateDirectory, api_of
@@ -89,8 +89,14 @@ def _do(context: click.Context, mode: str, ids: tuple[int, ...]) -> None:
         )
         return
     result = _captured(settings, token, api, options)
-    refresh_views(options.root)
+    _bring_views_up(options)
     context.exit(_show(result, options))
+
+
+def _bring_views_up(options: ArchiveOptions) -> None:
+    """Not beside runs that somebody wants to have just as Discard leaves them."""
+    if not options.strict or options.root == archive_root(options.state, None):
+        refresh_views(options.root)
 
 
 def _token(options: ArchiveOptions) -> Token:
@@ -135,7 +141,7 @@ def _captured(
             complain(
                 f"ended before everything was there: the same command with --resume goes on in {place[0]}"
             )
-            refresh_views(options.root)
+            _bring_views_up(options)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
