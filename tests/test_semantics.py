@@ -287,7 +287,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "With `views=none` there is none": (VIEWS + "test_a_pure_drive_has_none",),
     "Sizes are exact and reading is that of local files": (
         VIEWS + "test_sizes_and_times_are_exact",
-        VIEWS + "test_it_is_read_as_fast_as_a_disk",
+        VIEWS + "test_a_large_file_is_read_whole_and_in_its_middle",
     ),
     "one that grew at its end is appended to": ("archived/test_views.py::test_only_what_changed_is_written",),
     "what was deleted on Discord stays, marked": (
