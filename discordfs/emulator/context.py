@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -18,15 +17,13 @@ from .faults import Fault, Faults
 from .files import Files
 from .limits import InvalidAnswers, Limiter
 from .model import User
+from .sessions import Sessions
 from .settings import Settings
 from .snowflake import SnowflakeMaker
 from .stats import Stats
 from .store import Store
 from .urls import Signer
 from .world import World
-
-if TYPE_CHECKING:
-    from .gateway import Gateway
 
 
 @dataclass(slots=True)
@@ -40,8 +37,8 @@ class Context:
     files: Files
     world: World
     signer: Signer
-    gateway: Gateway
     base_url: str = ""
+    sessions: Sessions = field(default_factory=Sessions)
     stats: Stats = field(default_factory=Stats)
     limiter: Limiter = field(default_factory=Limiter)
     invalid: InvalidAnswers = field(default_factory=InvalidAnswers)

@@ -95,7 +95,7 @@ def _whole(body: Json, key: str) -> int:
 async def get_stats(request: web.Request) -> web.Response:
     context = context_of(request)
     body = context.stats.as_json(await context.store.run(Database.totals))
-    more = {"gateway_connections": context.gateway.connected, "invalid": context.invalid.counted}
+    more = {"gateway_connections": context.sessions.connected, "invalid": context.invalid.counted}
     return json_answer(body | more)
 
 
@@ -380,10 +380,10 @@ async def post_gateway(request: web.Request) -> web.Response:
     context, body = context_of(request), await _body(request)
     if "event" in body:
         data = body.get("data")
-        told = context.gateway.tell_all(str(body["event"]), data if isinstance(data, dict) else {})
+        told = context.sessions.tell_all(str(body["event"]), data if isinstance(data, dict) else {})
         return json_answer({"told": told})
     code = _whole(body, "close") if "close" in body else 4000
-    closed = context.gateway.hang_up(code)
+    closed = context.sessions.hang_up(code)
     if body.get("forget") is True:
-        context.gateway.forget_all()
+        context.sessions.forget_all()
     return json_answer({"closed": closed})

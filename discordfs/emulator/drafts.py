@@ -15,6 +15,7 @@ from .bodies import Form
 from .errors import ApiError, invalid_form
 from .files import Upload
 from .model import Attachment
+from .urls import HERE
 
 MOST_CONTENT = 2000
 MOST_NONCE = 25
@@ -22,7 +23,6 @@ MOST_ATTACHMENTS = 10
 MOST_EMBEDS = 10
 MOST_EMBED_TEXT = 6000
 MOST_STICKERS = 3
-HERE = "http://emulator.invalid"  # stands in kept URLs for wherever the emulator listens
 FORWARD = 1  # a type of reference; 0 is a reply's
 _PART = re.compile(r"files?\[?(\d*)\]?")
 _SUPPRESS = 1 << 2 | 1 << 12  # the flags a bot may set: suppress embeds, suppress notifications

@@ -12,9 +12,10 @@ from typing import Any
 
 from . import errors, messages
 from .context import Context
-from .drafts import HERE, Addition
+from .drafts import Addition
 from .model import User
 from .permissions import READ_MESSAGE_HISTORY
+from .urls import HERE
 
 
 async def prepared(context: Context, reader: User, reference: Mapping[str, Any]) -> Addition:

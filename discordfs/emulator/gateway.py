@@ -1,11 +1,11 @@
-"""The gateway's side of events: who learns of what. The connections themselves are in `gateway_socket`.
+"""The gateway's side of events: who learns of what. The connections are in `gateway_socket`.
 
 Threading: event loop only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import messages, payloads, payloads_things
@@ -15,135 +15,61 @@ from .model import PRIVATE, Channel, Message, User
 from .sessions import GUILD_MESSAGES, GUILDS, IN_PRIVATE, MESSAGE_CONTENT, Session
 
 Json = dict[str, Any]
-_SESSION_LIFE = 300.0  # seconds that a session waits for a RESUME
 
 
-class Gateway:
-    """All sessions."""
+def tell_message(context: Context, name: str, message: Message, nonce: str | None = None) -> None:
+    """MESSAGE_CREATE or MESSAGE_UPDATE."""
+    channel = context.world.find(message.channel_id)
+    if channel is None:
+        return  # it was deleted while the message was on its way
+    author = context.world.users.get(message.author_id)
+    more = base(context, channel) | {"channel_type": channel.kind}
+    if author is not None and author.member and channel.kind not in PRIVATE:
+        more["member"] = payloads.member_part(author)
+    for session in _listeners(context, channel, GUILD_MESSAGES):
+        wants_content = bool(session.intents & MESSAGE_CONTENT)
+        data = messages.as_json(context, message, session.user, wants_content) | more
+        session.dispatch(name, data if nonce is None else data | {"nonce": nonce})
 
-    def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
-        self.identifies: list[float] = []  # when sessions were begun, for the daily limit
-        self.hang_ups: set[Callable[[int], None]] = set()  # closes one connection with this code
 
-    # --- sessions
+def tell_deleted(context: Context, channel: Channel, ids: Sequence[int]) -> None:
+    """MESSAGE_DELETE for one message, MESSAGE_DELETE_BULK for several."""
+    data = base(context, channel)
+    if len(ids) == 1:
+        tell(context, "MESSAGE_DELETE", channel, GUILD_MESSAGES, data | {"id": str(ids[0])})
+    elif ids:
+        data["ids"] = [str(each) for each in ids]
+        tell(context, "MESSAGE_DELETE_BULK", channel, GUILD_MESSAGES, data)
 
-    def begin(self, user: User, intents: int, now: float) -> Session:
-        """A new session."""
-        self._forget_old(now)
-        session = Session(user, intents)
-        self._sessions[session.id] = session
-        return session
 
-    def find(self, session_id: str, user: User, now: float) -> Session | None:
-        """The session to resume, if it is this user's and still alive."""
-        self._forget_old(now)
-        session = self._sessions.get(session_id)
-        return session if session is not None and session.user.id == user.id else None
+def tell(context: Context, name: str, channel: Channel, intent: int, data: Json) -> None:
+    """Any event of a channel, to those who see the channel and have the intent."""
+    for session in _listeners(context, channel, intent):
+        session.dispatch(name, data)
 
-    def end(self, session: Session) -> None:
-        """Ends a session for good."""
-        self._sessions.pop(session.id, None)
 
-    def _forget_old(self, now: float) -> None:
-        for session in list(self._sessions.values()):
-            if session.queue is None and session.left_at < now - _SESSION_LIFE:
-                self.end(session)
-
-    def forget_all(self) -> None:
-        """No session can be resumed any more, those whose connection is just being closed included."""
-        self._sessions.clear()
-
-    def starts_left(self, now: float, limit: int) -> int:
-        """How many sessions may still be begun today."""
-        self.identifies = [each for each in self.identifies if each > now - 86_400]
-        return max(0, limit - len(self.identifies))
-
-    def hang_up(self, code: int) -> int:
-        """Closes every connection with this code; how many there were."""
-        closers = list(self.hang_ups)
-        for close in closers:
-            close(code)
-        return len(closers)
-
-    @property
-    def connected(self) -> int:
-        return sum(session.queue is not None for session in self._sessions.values())
-
-    # --- events
-
-    def message(self, context: Context, name: str, message: Message, nonce: str | None = None) -> None:
-        """MESSAGE_CREATE or MESSAGE_UPDATE."""
-        channel = context.world.find(message.channel_id)
-        if channel is None:
-            return  # it was deleted while the message was on its way
-        author = context.world.users.get(message.author_id)
-        more = base(context, channel) | {"channel_type": channel.kind}
-        if author is not None and author.member and channel.kind not in PRIVATE:
-            more["member"] = payloads.member_part(author)
-        for session in self._listeners(context, channel, GUILD_MESSAGES):
-            wants_content = bool(session.intents & MESSAGE_CONTENT)
-            data = messages.as_json(context, message, session.user, wants_content) | more
-            session.dispatch(name, data if nonce is None else data | {"nonce": nonce})
-
-    def deleted(self, context: Context, channel: Channel, ids: Sequence[int]) -> None:
-        """MESSAGE_DELETE for one message, MESSAGE_DELETE_BULK for several."""
-        data = base(context, channel)
-        if len(ids) == 1:
-            self.tell(context, "MESSAGE_DELETE", channel, GUILD_MESSAGES, data | {"id": str(ids[0])})
-        elif ids:
-            data["ids"] = [str(each) for each in ids]
-            self.tell(context, "MESSAGE_DELETE_BULK", channel, GUILD_MESSAGES, data)
-
-    def tell(self, context: Context, name: str, channel: Channel, intent: int, data: Json) -> None:
-        """Any event of a channel, to those who see the channel and have the intent."""
-        for session in self._listeners(context, channel, intent):
+def tell_channel(context: Context, name: str, channel: Channel, seen_before: Channel | None = None) -> None:
+    """CHANNEL_CREATE, CHANNEL_UPDATE or CHANNEL_DELETE, to those who see it (or saw it before)."""
+    data = payloads.channel(channel, context.world.guild)
+    for session in context.sessions.with_intent(GUILDS):
+        before = seen_before is not None and context.world.can_view(session.user, seen_before)
+        after = context.world.can_view(session.user, channel)
+        if before or after:
             session.dispatch(name, data)
+        if seen_before is not None and after and not before:
+            session.dispatch("THREAD_LIST_SYNC", _thread_sync(context, session.user, channel))
 
-    def tell_user(self, user_id: int, name: str, data: Json, without: int = 0) -> None:
-        """An event that is about this user, whatever their intents; not to sessions with the intent
-        `without`, which hear of it as others do.
-        """
-        for session in self._with_intent(GUILDS):
-            if session.user.id == user_id and not session.intents & without:
-                session.dispatch(name, data)
 
-    def tell_all(self, name: str, data: Json) -> int:
-        """Any event to everybody; how many sessions there are."""
-        for session in self._sessions.values():
-            session.dispatch(name, data)
-        return len(self._sessions)
+def tell_pins(context: Context, channel: Channel) -> None:
+    """CHANNEL_PINS_UPDATE."""
+    when = None if channel.last_pin_ms is None else iso(channel.last_pin_ms)
+    data = base(context, channel) | {"last_pin_timestamp": when}
+    tell(context, "CHANNEL_PINS_UPDATE", channel, GUILDS, data)
 
-    def channel(
-        self, context: Context, name: str, channel: Channel, seen_before: Channel | None = None
-    ) -> None:
-        """CHANNEL_CREATE, CHANNEL_UPDATE or CHANNEL_DELETE, to those who see it (or saw it before)."""
-        data = payloads.channel(channel, context.world.guild)
-        for session in self._with_intent(GUILDS):
-            before = seen_before is not None and context.world.can_view(session.user, seen_before)
-            after = context.world.can_view(session.user, channel)
-            if before or after:
-                session.dispatch(name, data)
-            if seen_before is not None and after and not before:
-                session.dispatch("THREAD_LIST_SYNC", thread_sync(context, session.user, channel))
 
-    def thing(self, name: str, intent: int, data: Json) -> None:
-        """An event of the guild as a whole."""
-        for session in self._with_intent(intent):
-            session.dispatch(name, data)
-
-    def pins(self, context: Context, channel: Channel) -> None:
-        """CHANNEL_PINS_UPDATE."""
-        when = None if channel.last_pin_ms is None else iso(channel.last_pin_ms)
-        data = base(context, channel) | {"last_pin_timestamp": when}
-        self.tell(context, "CHANNEL_PINS_UPDATE", channel, GUILDS, data)
-
-    def _with_intent(self, intent: int) -> list[Session]:
-        return [session for session in self._sessions.values() if session.intents & intent]
-
-    def _listeners(self, context: Context, channel: Channel, intent: int) -> list[Session]:
-        wanted = IN_PRIVATE[intent] if channel.kind in PRIVATE else intent
-        return [each for each in self._with_intent(wanted) if context.world.can_view(each.user, channel)]
+def _listeners(context: Context, channel: Channel, intent: int) -> list[Session]:
+    sessions = context.sessions.with_intent(IN_PRIVATE[intent] if channel.kind in PRIVATE else intent)
+    return [each for each in sessions if context.world.can_view(each.user, channel)]
 
 
 def base(context: Context, channel: Channel) -> Json:
@@ -152,9 +78,9 @@ def base(context: Context, channel: Channel) -> Json:
     return where if channel.kind in PRIVATE else where | {"guild_id": str(context.world.guild.id)}
 
 
-def thread_sync(context: Context, user: User, channel: Channel) -> Json:
+def _thread_sync(context: Context, user: User, channel: Channel) -> Json:
     """The data of THREAD_LIST_SYNC: the active threads of a channel that has just come into view."""
-    found = [each for each in active_threads(context, user) if each.parent_id == channel.id]
+    found = [each for each in context.world.active_threads(user) if each.parent_id == channel.id]
     members = [member for each in found for member in payloads.thread_members(each)]
     return {
         "guild_id": str(context.world.guild.id),
@@ -162,13 +88,6 @@ def thread_sync(context: Context, user: User, channel: Channel) -> Json:
         "threads": [payloads.channel(each, context.world.guild) for each in found],
         "members": [each for each in members if each["user_id"] == str(user.id)],
     }
-
-
-def active_threads(context: Context, user: User) -> list[Channel]:
-    """The threads that are not archived and that this user sees."""
-    world = context.world
-    active = [each for each in world.threads.values() if each.thread is not None and not each.thread.archived]
-    return [each for each in active if world.can_view(user, each)]
 
 
 def ready(context: Context, session: Session) -> Json:
@@ -207,7 +126,7 @@ def guild_create(context: Context, session: Session) -> Json:
         "voice_states": [],
         "members": [payloads.member(each) for each in world.members],
         "channels": [payloads.channel(each, world.guild) for each in visible],
-        "threads": [payloads.channel(each, world.guild) for each in active_threads(context, session.user)],
+        "threads": [payloads.channel(each, world.guild) for each in world.active_threads(session.user)],
         "presences": [],
         "stage_instances": [],
         "guild_scheduled_events": [],

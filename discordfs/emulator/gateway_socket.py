@@ -95,7 +95,7 @@ class _Connection:
 
     async def serve(self) -> None:
         """Talks until either side hangs up."""
-        self._context.gateway.hang_ups.add(self._hang_up)
+        self._context.sessions.hang_ups.add(self._hang_up)
         code: int = WSCloseCode.OK
         try:
             await self._send({"op": Op.HELLO, "s": None, "t": None, "d": self._hello()})
@@ -105,7 +105,7 @@ class _Connection:
         except ConnectionError:
             code = WSCloseCode.ABNORMAL_CLOSURE  # the client went away in the middle of a payload
         finally:
-            self._context.gateway.hang_ups.discard(self._hang_up)
+            self._context.sessions.hang_ups.discard(self._hang_up)
             await self._leave(code)
 
     def _hello(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class _Connection:
         if session is not None and session.queue is self._queue:
             session.queue, session.left_at = None, self._context.clock.now()
             if self._socket.close_code in (1000, 1001) and self._closing is None:
-                self._context.gateway.end(session)  # the client closed for good (Discord's documents)
+                self._context.sessions.end(session)  # the client closed for good (Discord's documents)
         if self._closing is not None:
             await self._closing
         elif not self._socket.closed:
@@ -186,10 +186,10 @@ class _Connection:
             raise _Closed(INVALID_INTENTS)
         if disallowed(user, intents):
             raise _Closed(DISALLOWED_INTENTS)
-        if not context.gateway.starts_left(now, context.settings.identify_limit):
+        if not context.sessions.starts_left(now, context.settings.identify_limit):
             raise _Closed(AUTHENTICATION_FAILED)  # Discord resets the token of a bot that gets here
-        context.gateway.identifies.append(now)
-        session = context.gateway.begin(user, intents, now)
+        context.sessions.identifies.append(now)
+        session = context.sessions.begin(user, intents, now)
         self._stream(session, [])
         session.dispatch("READY", ready(context, session))
         session.dispatch("GUILD_CREATE", guild_create(context, session))
@@ -205,7 +205,7 @@ class _Connection:
         if self._session is not None:
             raise _Closed(ALREADY_AUTHENTICATED)
         user, seen = self._user(data), data.get("seq")
-        session = self._context.gateway.find(str(data.get("session_id")), user, self._context.clock.now())
+        session = self._context.sessions.find(str(data.get("session_id")), user, self._context.clock.now())
         if not isinstance(seen, int) or (session is not None and seen > session.number):
             raise _Closed(INVALID_SEQUENCE)
         missed = None if session is None else session.missed(seen)

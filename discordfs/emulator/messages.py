@@ -12,10 +12,9 @@ from typing import Any
 from . import payloads, polls, snowflake
 from .clock import iso
 from .context import Context
-from .drafts import HERE
 from .filenames import is_image
 from .model import PRIVATE, REPLY, THREAD_STARTER, Attachment, Message, Reaction, User
-from .urls import Place
+from .urls import HERE, Place
 
 Json = dict[str, Any]
 _MENTION = re.compile(r"<@!?(\d{1,20})>")

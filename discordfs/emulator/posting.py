@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from . import errors, filenames, payloads_things, polls, snowflake
+from . import errors, filenames, gateway, payloads_things, polls, snowflake
 from .context import Context
 from .database import Database
 from .drafts import Addition, Draft, NewFile
@@ -69,7 +69,7 @@ async def create(
     kept, new = await _commit_new(context, message, draft.files, addition)
     if new:
         context.world.note_message(kept)
-        context.gateway.message(context, "MESSAGE_CREATE", kept, nonce=draft.nonce)
+        gateway.tell_message(context, "MESSAGE_CREATE", kept, nonce=draft.nonce)
     return kept
 
 
@@ -94,7 +94,7 @@ async def system(
     message = Message(context.ids.next(), channel.id, author.id, content, kind=kind, extra=extra or {})
     kept = await context.store.run(lambda database: _put_new(database, message))
     context.world.note_message(kept)
-    context.gateway.message(context, "MESSAGE_CREATE", kept)
+    gateway.tell_message(context, "MESSAGE_CREATE", kept)
     return kept
 
 
@@ -121,7 +121,7 @@ async def edit(context: Context, message: Message, draft: Draft) -> Message:
         return changed
 
     changed = await context.store.run(work)
-    context.gateway.message(context, "MESSAGE_UPDATE", changed)
+    gateway.tell_message(context, "MESSAGE_UPDATE", changed)
     return changed
 
 
@@ -156,7 +156,7 @@ async def set_pin(context: Context, message: Message, pinned_ms: int | None) -> 
         database.put_message(changed)
         return changed
 
-    context.gateway.message(context, "MESSAGE_UPDATE", await context.store.run(work))
+    gateway.tell_message(context, "MESSAGE_UPDATE", await context.store.run(work))
 
 
 async def delete(context: Context, channel: Channel, ids: Sequence[int]) -> None:
@@ -171,7 +171,7 @@ async def delete(context: Context, channel: Channel, ids: Sequence[int]) -> None
 
     gone = await context.store.run(work)
     context.world.note_deleted(gone)
-    context.gateway.deleted(context, channel, [message.id for message in gone])
+    gateway.tell_deleted(context, channel, [message.id for message in gone])
 
 
 def _extra(context: Context, draft: Draft, channel: Channel) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from . import channels, errors, payloads, threads
+from . import channels, errors, gateway, payloads, threads
 from .bodies import read_json
 from .context import Context, caller, context_of
 from .errors import json_answer
@@ -73,7 +73,7 @@ async def edit_channel(request: web.Request) -> web.Response:
 async def change(context: Context, before: Channel, after: Channel) -> None:
     """Keeps a changed channel and tells of it."""
     await context.world.put_channel(after)
-    context.gateway.channel(context, "CHANNEL_UPDATE", after, seen_before=before)
+    gateway.tell_channel(context, "CHANNEL_UPDATE", after, seen_before=before)
 
 
 async def delete_channel(request: web.Request) -> web.Response:
@@ -87,7 +87,7 @@ async def delete_channel(request: web.Request) -> web.Response:
     await asyncio.get_running_loop().run_in_executor(None, context.files.remove, gone)
     if channel.thread is not None:
         return json_answer(payloads.channel(channel, context.world.guild))
-    context.gateway.channel(context, "CHANNEL_DELETE", channel)
+    gateway.tell_channel(context, "CHANNEL_DELETE", channel)
     for child in [each for each in context.world.channels.values() if each.parent_id == channel.id]:
         await change(context, child, replace(child, parent_id=None))
     return json_answer(payloads.channel(channel, context.world.guild))

@@ -84,7 +84,7 @@ def _tell_emojis(context: Context) -> None:
     world = context.world
     data: dict[str, Any] = {"guild_id": str(world.guild.id)}
     data["emojis"] = [payloads_things.emoji(each, world) for each in world.emojis]
-    context.gateway.thing("GUILD_EMOJIS_UPDATE", GUILD_EXPRESSIONS, data)
+    context.sessions.tell("GUILD_EMOJIS_UPDATE", GUILD_EXPRESSIONS, data)
 
 
 # --- stickers

@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from . import channels, errors, payloads, payloads_things
+from . import channels, errors, gateway, payloads, payloads_things
 from .bodies import read_json
 from .context import Context, caller, context_of
 from .errors import json_answer
-from .gateway import active_threads
 from .model import Role, User
 from .params import flag_param, path_id
 from .permissions import MANAGE_CHANNELS, MANAGE_ROLES
@@ -69,13 +68,13 @@ async def create_role(request: web.Request) -> web.Response:
     role = replace(role, hoist=body.get("hoist") is True, mentionable=body.get("mentionable") is True)
     await context.world.put_role(role)
     data = {"guild_id": str(context.world.guild.id), "role": payloads.role(role, context.world.guild)}
-    context.gateway.thing("GUILD_ROLE_CREATE", GUILDS, data)
+    context.sessions.tell("GUILD_ROLE_CREATE", GUILDS, data)
     return json_answer(payloads.role(role, context.world.guild))
 
 
 async def get_active_threads(request: web.Request) -> web.Response:
     context, user = guild_of(request), caller(request)
-    found = sorted(active_threads(context, user), key=lambda each: -each.id)
+    found = sorted(context.world.active_threads(user), key=lambda each: -each.id)
     return listing(context, found, user.id)
 
 
@@ -126,5 +125,5 @@ async def create_channel(request: web.Request) -> web.Response:
         raise errors.ApiError(400, 30013, f"Maximum number of guild channels reached ({_MOST_CHANNELS})")
     channel = channels.new(context.ids.next(), body, context.world, held)
     await context.world.put_channel(channel)
-    context.gateway.channel(context, "CHANNEL_CREATE", channel)
+    gateway.tell_channel(context, "CHANNEL_CREATE", channel)
     return json_answer(payloads.channel(channel, context.world.guild), status=201)

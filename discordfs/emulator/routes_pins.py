@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import errors, messages, posting
+from . import errors, gateway, messages, posting
 from .clock import iso
 from .context import Context, caller, context_of
 from .database import NO_END
@@ -81,4 +81,4 @@ async def _told(context: Context, channel: Channel, last_pin_ms: int | None) -> 
     """Remembers when something was pinned last, and tells the gateway."""
     changed = replace(context.world.find(channel.id) or channel, last_pin_ms=last_pin_ms)
     await context.world.put_channel(changed)
-    context.gateway.pins(context, changed)
+    gateway.tell_pins(context, changed)

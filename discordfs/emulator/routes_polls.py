@@ -12,12 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from . import messages, payloads, polls, posting
+from . import gateway, messages, payloads, polls, posting
 from .bodies import read_json
 from .context import Context, caller, context_of
 from .database import Database
 from .errors import ApiError, invalid_form, json_answer
-from .gateway import base
 from .model import POLL_RESULT, Channel, Message, User
 from .params import limit_param, path_id, snowflake_param
 from .permissions import READ_MESSAGE_HISTORY
@@ -73,11 +72,11 @@ async def cast(
     before = {answer for answer, users in message.votes.items() if user.id in users}
     after = set(chosen)
     await context.store.run(lambda database: database.set_votes(message.id, user.id, after))
-    data = base(context, channel) | {"message_id": str(message.id), "user_id": str(user.id)}
+    data = gateway.base(context, channel) | {"message_id": str(message.id), "user_id": str(user.id)}
     for name, answers in (("REMOVE", before - after), ("ADD", after - before)):
         for answer in sorted(answers):
             event = data | {"answer_id": answer}
-            context.gateway.tell(context, f"MESSAGE_POLL_VOTE_{name}", channel, GUILD_MESSAGE_POLLS, event)
+            gateway.tell(context, f"MESSAGE_POLL_VOTE_{name}", channel, GUILD_MESSAGE_POLLS, event)
 
 
 async def expire(request: web.Request) -> web.Response:
@@ -105,9 +104,9 @@ async def end(context: Context, author: User, channel: Channel, message: Message
         return current
 
     ended = await context.store.run(work)
-    context.gateway.message(context, "MESSAGE_UPDATE", ended)
+    gateway.tell_message(context, "MESSAGE_UPDATE", ended)
     poll: Any = ended.extra["poll"]
-    reference = base(context, channel) | {"type": 0, "message_id": str(message.id)}
+    reference = gateway.base(context, channel) | {"type": 0, "message_id": str(message.id)}
     extra = {"embeds": [polls.result_embed(poll, ended.votes)], "message_reference": reference}
     await posting.system(context, author, channel, POLL_RESULT, extra)
     return ended

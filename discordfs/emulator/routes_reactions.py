@@ -10,10 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from . import emojis, errors, messages, payloads, threads
+from . import emojis, errors, gateway, messages, payloads, threads
 from .context import Context, caller, context_of
 from .errors import ApiError, invalid_form, json_answer
-from .gateway import base
 from .model import Channel, Message, Reaction, User
 from .params import limit_param, path_id, snowflake_param
 from .permissions import ADD_REACTIONS, MANAGE_MESSAGES, READ_MESSAGE_HISTORY
@@ -81,11 +80,11 @@ async def react(
         data["member"] = payloads.member(user)
     if burst:
         data["burst_colors"] = ["#fea200"]
-    context.gateway.tell(context, "MESSAGE_REACTION_ADD", channel, GUILD_MESSAGE_REACTIONS, data)
+    gateway.tell(context, "MESSAGE_REACTION_ADD", channel, GUILD_MESSAGE_REACTIONS, data)
 
 
 def _event(context: Context, channel: Channel, message_id: int) -> dict[str, Any]:
-    return base(context, channel) | {"message_id": str(message_id)}
+    return gateway.base(context, channel) | {"message_id": str(message_id)}
 
 
 def _whose(user: User, one: Reaction) -> dict[str, Any]:
@@ -111,7 +110,7 @@ async def remove(request: web.Request) -> web.Response:
     kinds += [replace(one, normal=(), burst=(user_id,))] if user_id in one.burst else []
     for each in kinds if gone else ():
         data = _event(context, channel, message.id) | _whose(user, each)
-        context.gateway.tell(context, "MESSAGE_REACTION_REMOVE", channel, GUILD_MESSAGE_REACTIONS, data)
+        gateway.tell(context, "MESSAGE_REACTION_REMOVE", channel, GUILD_MESSAGE_REACTIONS, data)
     return web.Response(status=204)
 
 
@@ -122,7 +121,7 @@ async def remove_emoji(request: web.Request) -> web.Response:
     if await context.store.run(lambda database: database.drop_reactions(message.id, one.key)):
         data = _event(context, channel, message.id) | {"emoji": messages.reaction_emoji(one)}
         name = "MESSAGE_REACTION_REMOVE_EMOJI"
-        context.gateway.tell(context, name, channel, GUILD_MESSAGE_REACTIONS, data)
+        gateway.tell(context, name, channel, GUILD_MESSAGE_REACTIONS, data)
     return web.Response(status=204)
 
 
@@ -131,5 +130,5 @@ async def remove_all(request: web.Request) -> web.Response:
     message = await find(request, channel)
     if await context.store.run(lambda database: database.drop_reactions(message.id)):
         data = _event(context, channel, message.id)
-        context.gateway.tell(context, "MESSAGE_REACTION_REMOVE_ALL", channel, GUILD_MESSAGE_REACTIONS, data)
+        gateway.tell(context, "MESSAGE_REACTION_REMOVE_ALL", channel, GUILD_MESSAGE_REACTIONS, data)
     return web.Response(status=204)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from . import errors, messages, payloads, posting, threads
+from . import errors, gateway, messages, payloads, posting, threads
 from .bodies import Form, read_form, read_json
 from .context import Context, caller, context_of
 from .database import NO_END, Database
@@ -131,7 +131,7 @@ async def _mark(context: Context, message: Message) -> None:
         database.put_message(marked)
         return marked
 
-    context.gateway.message(context, "MESSAGE_UPDATE", await context.store.run(work))
+    gateway.tell_message(context, "MESSAGE_UPDATE", await context.store.run(work))
 
 
 # --- members

@@ -66,7 +66,7 @@ async def gateway_bot(request: web.Request) -> web.Response:
     limit = context.settings.identify_limit
     starts = {
         "total": limit,
-        "remaining": context.gateway.starts_left(context.clock.now(), limit),
+        "remaining": context.sessions.starts_left(context.clock.now(), limit),
         "reset_after": 86_400_000,
         "max_concurrency": 1,
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import errors, messages, payloads, payloads_things, posting, threads
+from . import errors, gateway, messages, payloads, payloads_things, posting, threads
 from .bodies import Form, read_form, read_json
 from .context import Context, caller, context_of
 from .drafts import Addition, draft
@@ -66,7 +66,7 @@ async def create(request: web.Request) -> web.Response:
 
 def _tell(context: Context, channel: Channel) -> None:
     data = {"guild_id": str(context.world.guild.id), "channel_id": str(channel.id)}
-    context.gateway.tell(context, "WEBHOOKS_UPDATE", channel, GUILD_WEBHOOKS, data)
+    gateway.tell(context, "WEBHOOKS_UPDATE", channel, GUILD_WEBHOOKS, data)
 
 
 def _named(request: web.Request) -> Webhook:

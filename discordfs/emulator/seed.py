@@ -31,7 +31,7 @@ from . import (
 from .bodies import Form
 from .clock import Clock
 from .context import Context
-from .drafts import HERE, Addition, draft
+from .drafts import Addition, draft
 from .files import Upload
 from .model import (
     DM,
@@ -55,6 +55,7 @@ from .routes_threads import start_at
 from .routes_webhooks import signed
 from .seed_data import Notice, Person, Place, Post, Talk
 from .snowflake import SnowflakeMaker
+from .urls import HERE
 from .world import new_token
 
 _DAY_S = 86_400.0

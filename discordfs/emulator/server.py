@@ -22,7 +22,7 @@ from .control import save_clock
 from .database import Database
 from .faults import Faults
 from .files import Files
-from .gateway import Gateway, gateway_url
+from .gateway import gateway_url
 from .model import MESSAGE_CHANNELS
 from .pipeline import pipeline, set_date
 from .routes import API, add_routes
@@ -127,7 +127,7 @@ class Emulator:
         if self._context is not None:
             self._context.stopping.set()
             self._context.released.set()
-            self._context.gateway.hang_up(1001)
+            self._context.sessions.hang_up(1001)
         await self._parts.aclose()
 
 
@@ -149,7 +149,6 @@ def _context(directory: Path, settings: Settings, store: Store) -> Context:
         files=files,
         world=World(founding.guild, founding.bot, store),
         signer=Signer(founding.url_key),
-        gateway=Gateway(),
         faults=Faults(settings.fault_seed),
     )
     if not settings.hold_uploads:

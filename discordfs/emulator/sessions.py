@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ IN_PRIVATE = {
 }
 KNOWN_INTENTS = (1 << 27) - 1
 _KEPT_EVENTS = 2000
+_SESSION_LIFE = 300.0  # seconds that a session waits for a RESUME
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class Event:
 
     number: int
     name: str
-    data: dict[str, Any]
+    data: Json
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> Json:
         return {"op": 0, "s": self.number, "t": self.name, "d": self.data}
 
 
@@ -61,7 +64,7 @@ class Session:
     queue: asyncio.Queue[Event] | None = None
     left_at: float = 0.0  # when the connection was lost, by the emulator's clock
 
-    def dispatch(self, name: str, data: dict[str, Any]) -> None:
+    def dispatch(self, name: str, data: Json) -> None:
         """Numbers an event, keeps it for a RESUME, and hands it to the connection if there is one."""
         self.number += 1
         event = Event(self.number, name, data)
@@ -79,6 +82,79 @@ class Session:
         if seen > self.number or (self.events and seen < self.events[0].number - 1):
             return None
         return [event for event in self.events if event.number > seen]
+
+
+class Sessions:
+    """All sessions."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self.identifies: list[float] = []  # when sessions were begun, for the daily limit
+        self.hang_ups: set[Callable[[int], None]] = set()  # closes one connection with this code
+
+    def begin(self, user: User, intents: int, now: float) -> Session:
+        """A new session."""
+        self._forget_old(now)
+        session = Session(user, intents)
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, session_id: str, user: User, now: float) -> Session | None:
+        """The session to resume, if it is this user's and still alive."""
+        self._forget_old(now)
+        session = self._sessions.get(session_id)
+        return session if session is not None and session.user.id == user.id else None
+
+    def end(self, session: Session) -> None:
+        """Ends a session for good."""
+        self._sessions.pop(session.id, None)
+
+    def _forget_old(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if session.queue is None and session.left_at < now - _SESSION_LIFE:
+                self.end(session)
+
+    def forget_all(self) -> None:
+        """No session can be resumed any more, those whose connection is just being closed included."""
+        self._sessions.clear()
+
+    def starts_left(self, now: float, limit: int) -> int:
+        """How many sessions may still be begun today."""
+        self.identifies = [each for each in self.identifies if each > now - 86_400]
+        return max(0, limit - len(self.identifies))
+
+    def hang_up(self, code: int) -> int:
+        """Closes every connection with this code; how many there were."""
+        closers = list(self.hang_ups)
+        for close in closers:
+            close(code)
+        return len(closers)
+
+    @property
+    def connected(self) -> int:
+        return sum(session.queue is not None for session in self._sessions.values())
+
+    def tell(self, name: str, intent: int, data: Json) -> None:
+        """An event of the guild as a whole, to those with this intent."""
+        for session in self.with_intent(intent):
+            session.dispatch(name, data)
+
+    def tell_user(self, user_id: int, name: str, data: Json, without: int = 0) -> None:
+        """An event that is about this user, whatever their intents; not to sessions with the intent
+        `without`, which hear of it as others do.
+        """
+        for session in self.with_intent(GUILDS):
+            if session.user.id == user_id and not session.intents & without:
+                session.dispatch(name, data)
+
+    def tell_all(self, name: str, data: Json) -> int:
+        """Any event to everybody; how many sessions there are."""
+        for session in self._sessions.values():
+            session.dispatch(name, data)
+        return len(self._sessions)
+
+    def with_intent(self, intent: int) -> list[Session]:
+        return [session for session in self._sessions.values() if session.intents & intent]
 
 
 def disallowed(user: User, intents: int) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import payloads
+from . import gateway, payloads
 from .context import Context
 from .errors import ApiError, invalid_form, missing_permissions
 from .model import (
@@ -135,7 +135,7 @@ async def join(context: Context, thread: Channel, user_id: int) -> None:
     await context.world.put_channel(replace(thread, thread=replace(facts, members=members)))
     if thread.kind == PRIVATE_THREAD:
         data = payloads.channel(context.world.threads[thread.id], context.world.guild)
-        context.gateway.tell_user(user_id, "THREAD_CREATE", data)
+        context.sessions.tell_user(user_id, "THREAD_CREATE", data)
     _tell_members(context, thread.id, added=user_id)
 
 
@@ -156,7 +156,7 @@ def tell(context: Context, name: str, thread: Channel, newly_created: bool = Fal
         data |= {"newly_created": True}
     if name == "THREAD_DELETE":
         data = {key: data[key] for key in ("id", "guild_id", "parent_id", "type")}
-    context.gateway.tell(context, name, thread, GUILDS, data)
+    gateway.tell(context, name, thread, GUILDS, data)
 
 
 def _tell_members(context: Context, thread_id: int, added: int = 0, removed: int = 0) -> None:
@@ -170,8 +170,8 @@ def _tell_members(context: Context, thread_id: int, added: int = 0, removed: int
         "added_members": [each for each in members if each["user_id"] == str(added)],
         "removed_member_ids": [str(removed)] if removed else [],
     }
-    context.gateway.tell(context, "THREAD_MEMBERS_UPDATE", thread, GUILD_MEMBERS, data)
-    context.gateway.tell_user(added or removed, "THREAD_MEMBERS_UPDATE", data, without=GUILD_MEMBERS)
+    gateway.tell(context, "THREAD_MEMBERS_UPDATE", thread, GUILD_MEMBERS, data)
+    context.sessions.tell_user(added or removed, "THREAD_MEMBERS_UPDATE", data, without=GUILD_MEMBERS)
 
 
 def _moment(context: Context, parent_id: int, now: int) -> int:

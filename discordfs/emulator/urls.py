@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from .settings import Settings
 
+HERE = "http://emulator.invalid"  # stands in kept URLs for wherever the emulator listens
 _PATH = re.compile(r"/(?:media/)?attachments/(\d{1,20})/(\d{1,20})/([^/?#]+)")
 _HEX_TIME = re.compile(r"[0-9a-f]{1,12}")
 

@@ -174,6 +174,13 @@ class World:
     def can_view(self, user: User, channel: Channel) -> bool:
         return bool(self.permissions(user, channel) & permissions.VIEW_CHANNEL)
 
+    def active_threads(self, user: User) -> list[Channel]:
+        """The threads that are not archived and that this user sees."""
+        active = (
+            each for each in self.threads.values() if each.thread is not None and not each.thread.archived
+        )
+        return [each for each in active if self.can_view(user, each)]
+
     def channel(self, user: User, channel_id: int, *needed: int) -> Channel:
         """A channel this user may see and has all `needed` bits in; else 10003, 50001 or 50013."""
         channel = self.find(channel_id)
