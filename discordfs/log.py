@@ -36,7 +36,7 @@ from discordfs.logbook import Logbook, Plan, RecordIntent
 from discordfs.logreading import LogReader, Look, describe_holder
 from discordfs.model import ChunkRef, Clock, Kind, SealedChunk
 from discordfs.records import Header, PartRef, RecordType, pack_header
-from discordfs.remote.base import Message
+from discordfs.remote.base import Message, snowflake_ns
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Log:
             raise Unavailable(f"{look.unreadable[-1]}; it may be another machine's claim: waiting")
         accepted = self._take_note(look, posted)
         self._check_holder(look)
-        if look.lacks_head:
+        if look.lacks_head or self._is_cut_off(look):
             log.warning("the log lacks records that count: all is said again")
             self._book.want_snapshot()
         self._is_claimed = look.fold.claim is not None
@@ -176,6 +176,12 @@ class Log:
         if (state.epoch and state.owner != self._book.me) or look.fold.is_contradicted:
             self._lose(state)
             raise self._lost(state)
+
+    def _is_cut_off(self, look: Look) -> bool:
+        """Whether records are missing before the newest, and no listing will show them any more: then nothing
+        but a snapshot counts."""
+        gap = look.fold.gap
+        return gap is not None and self._chunks.now_ns() - snowflake_ns(gap.message) > LISTING_LAG_S * 1e9
 
     def _lose(self, state: FoldState) -> None:
         if self._book.state().owner == self._book.me:
@@ -313,6 +319,9 @@ class Log:
             if look.fold.is_rejected(intent.uid):
                 self._book.abandon(intent)
                 raise DiscordfsError(f"record {intent.seq} was overtaken by another of ours: made anew")
+            if intent.type is not RecordType.SNAPSHOT and self._is_cut_off(look):
+                self._book.abandon(intent)
+                raise DiscordfsError(f"records before {intent.seq} are missing in the log: all is said again")
             self._pause(pause)
         raise AssertionError("pauses never end")
 

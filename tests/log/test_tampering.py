@@ -396,6 +396,30 @@ def test_a_writer_finds_out_when_it_begins_and_nothing_is_to_be_said(
     assert_same(seen(house), recover(house, house.store))
 
 
+@pytest.mark.expects_log("all is said again")
+def test_a_writer_that_is_cut_off_from_the_log_goes_on_with_a_snapshot(
+    make_house: Callable[..., House], clock: FastClock, recover: Recover
+) -> None:
+    """An index that was put back by a record, which somebody deleted, too; a later one of ours is there."""
+    house = make_house(store=RecordingStore((LOG_CHANNEL, *CHANNELS), clock=clock), clock=clock)
+    for number in range(5):
+        house.drive.mkdir(b"/day%d" % number, 0o755, CALLER)
+        house.barrier()
+    clock.added_s += 2 * LISTING_LAG_S
+    with house.index.changing() as connection:
+        newest = connection.execute("SELECT seq, uid, message FROM records ORDER BY seq DESC LIMIT 3")
+        _, (lost_seq, _, lost), head = newest.fetchall()
+        connection.execute("DELETE FROM records WHERE seq >= ?", (lost_seq,))
+        connection.execute("UPDATE log SET head_seq = ?, head_uid = ?, head_message = ?", head)
+    house.store.delete_quietly(LOG_CHANNEL, [lost])
+    house.reopen()
+    house.put(b"/after", b"the gap")
+    house.barrier()
+    house.put(b"/later", b"still")
+    house.barrier()
+    assert_same(seen(house), recover(house, house.store))
+
+
 @pytest.mark.expects_log("is gone from the log", "all is said again")
 def test_a_follower_does_not_go_back(
     make_house: Callable[..., House], clock: FastClock, empty_machine: Path
