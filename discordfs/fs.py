@@ -21,21 +21,17 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.contents import Contents
 from discordfs.errors import (
     BadHandle,
     DirectoryNotEmpty,
-    DiscordfsError,
     EntryExists,
-    FilesystemError,
     FileTooBig,
     InvalidArgument,
     IsADirectory,
     NameTooLong,
-    NoEntry,
     NotADirectory,
     NotPermitted,
     ReadOnly,
@@ -44,8 +40,6 @@ from discordfs.errors import (
 from discordfs.index import Index
 from discordfs.ledger import END
 from discordfs.model import (
-    NAME_MAX,
-    ROOT_INO,
     Attr,
     Caller,
     Clock,
@@ -55,14 +49,13 @@ from discordfs.model import (
 )
 from discordfs.node import Node
 from discordfs.nodes import NodeTable
+from discordfs.paths import Paths
 from discordfs.readahead import Readahead
 from discordfs.relocation import Relocator
 from discordfs.staging import Staging
 from discordfs.syncing import Syncer
 from discordfs.uploader import Uploader
 from discordfs.xattrs import ExtendedAttributes
-
-T = TypeVar("T")
 
 FREE_WHILE_WORKING = 2**50
 """What statfs calls free while uploads work: Discord states no bound, and 1 PiB overflows nothing."""
@@ -104,6 +97,7 @@ class Drive:
         self._clock = clock
         self._cancelled = cancelled
         self._tree = threading.Lock()
+        self._paths = Paths(index)
         self._follows = refresh is not None
         self._nodes = NodeTable(index, staging, uploader.committed, self._follows)
         self._contents = Contents(staging, chunks, self._nodes, cancelled, refresh)
@@ -135,50 +129,10 @@ class Drive:
         if self._uploader.lost:
             raise ReadOnly(self._uploader.lost)
 
-    # --- paths ------------------------------------------------------------------------------------
-
-    def _resolve(self, path: bytes) -> int:
-        ino = ROOT_INO
-        for name in path.split(b"/"):
-            if name:
-                found = self._index.lookup(ino, name)
-                if found is None:
-                    raise self._no_entry(path, ino, name)
-                ino = found
-        return ino
-
-    def _no_entry(self, path: bytes, parent: int, name: bytes) -> DiscordfsError:
-        if len(name) > NAME_MAX:
-            return NameTooLong(os.fsdecode(path))
-        if not self._index.attr(parent).is_dir:
-            return NotADirectory(os.fsdecode(path))
-        return NoEntry(os.fsdecode(path))
-
-    def _parent(self, path: bytes) -> tuple[int, bytes]:
-        head, _, name = path.rpartition(b"/")
-        if not name:
-            raise InvalidArgument("the root itself has no name")
-        if len(name) > NAME_MAX:
-            raise NameTooLong(os.fsdecode(path))
-        parent = self._resolve(head)
-        if not self._index.attr(parent).is_dir:
-            raise NotADirectory(os.fsdecode(path))
-        return parent, name
-
     # --- looking --------------------------------------------------------------------------------------
 
-    def _looked_up(self, look: Callable[[], T]) -> T:
-        """A look by a path that another writer's record may come between: then it is taken again."""
-        while True:
-            replayed = self._index.replayed
-            try:
-                return look()
-            except FilesystemError:
-                if replayed == self._index.replayed:
-                    raise
-
     def getattr(self, path: bytes) -> Attr:
-        return self._looked_up(lambda: self._attr(self._resolve(path)))
+        return self._paths.looked_up(lambda: self._attr(self._paths.resolve(path)))
 
     def _attr(self, ino: int) -> Attr:
         node = self._nodes.get(ino)
@@ -195,19 +149,19 @@ class Drive:
             return node.attr()
 
     def readdir(self, path: bytes) -> list[DirEntry]:
-        return self._looked_up(lambda: self._readdir(path))
+        return self._paths.looked_up(lambda: self._readdir(path))
 
     def _readdir(self, path: bytes) -> list[DirEntry]:
-        ino = self._resolve(path)
+        ino = self._paths.resolve(path)
         if not self._index.attr(ino).is_dir:
             raise NotADirectory(os.fsdecode(path))
         return self._index.entries(ino)
 
     def readlink(self, path: bytes) -> bytes:
-        return self._looked_up(lambda: self._readlink(path))
+        return self._paths.looked_up(lambda: self._readlink(path))
 
     def _readlink(self, path: bytes) -> bytes:
-        ino = self._resolve(path)
+        ino = self._paths.resolve(path)
         if not stat.S_ISLNK(self._index.attr(ino).mode):
             raise InvalidArgument(f"{os.fsdecode(path)} is no symbolic link")
         return self._index.target(ino)
@@ -237,7 +191,7 @@ class Drive:
     def _make_locked(
         self, path: bytes, mode: int, caller: Caller, rdev: int = 0, target: bytes = b""
     ) -> Attr:
-        parent, name = self._parent(path)
+        parent, name = self._paths.parent(path)
         if self._index.lookup(parent, name) is not None:
             raise EntryExists(os.fsdecode(path))
         above, gid = self._index.attr(parent), caller.gid
@@ -254,13 +208,13 @@ class Drive:
     def link(self, source: bytes, path: bytes) -> None:
         self._check_writable()
         with self._tree:
-            ino = self._resolve(source)
+            ino = self._paths.resolve(source)
             attr = self._index.attr(ino)
             if attr.is_dir:
                 raise NotPermitted("a directory has one name only")
             if attr.nlink >= _LINK_MAX:
                 raise TooManyLinks(os.fsdecode(source))
-            parent, name = self._parent(path)
+            parent, name = self._paths.parent(path)
             if self._index.lookup(parent, name) is not None:
                 raise EntryExists(os.fsdecode(path))
             self._linked.add(ino)
@@ -270,8 +224,8 @@ class Drive:
     def unlink(self, path: bytes) -> None:
         self._check_writable()
         with self._tree:
-            parent, name = self._parent(path)
-            ino = self._resolve(path)
+            parent, name = self._paths.parent(path)
+            ino = self._paths.resolve(path)
             if self._index.attr(ino).is_dir:
                 raise IsADirectory(os.fsdecode(path))
             released = self._index.unlink(parent, name, ino, self._clock(), self._nodes.is_in_use(ino))
@@ -282,8 +236,8 @@ class Drive:
     def rmdir(self, path: bytes) -> None:
         self._check_writable()
         with self._tree:
-            parent, name = self._parent(path)
-            ino = self._resolve(path)
+            parent, name = self._paths.parent(path)
+            ino = self._paths.resolve(path)
             self._check_removable_directory(path, ino)
             self._index.unlink(parent, name, ino, self._clock(), is_open=False)
         self._uploader.committed()
@@ -297,8 +251,8 @@ class Drive:
     def rename(self, old: bytes, new: bytes) -> None:
         self._check_writable()
         with self._tree:
-            ino = self._resolve(old)
-            source, destination = self._parent(old), self._parent(new)
+            ino = self._paths.resolve(old)
+            source, destination = self._paths.parent(old), self._paths.parent(new)
             replaced = self._index.lookup(*destination)
             if replaced == ino:
                 return
@@ -325,14 +279,14 @@ class Drive:
 
     def chmod(self, path: bytes, mode: int) -> None:
         self._check_writable()
-        with self._nodes.using(self._resolve(path)) as node:
+        with self._nodes.using(self._paths.resolve(path)) as node:
             attr = node.attr()
             mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(mode)
             self._set_attr(node, replace(attr, mode=mode, ctime_ns=self._clock()))
 
     def chown(self, path: bytes, uid: int | None, gid: int | None) -> None:
         self._check_writable()
-        with self._nodes.using(self._resolve(path)) as node:
+        with self._nodes.using(self._paths.resolve(path)) as node:
             attr = node.attr()
             uid, gid = attr.uid if uid is None else uid, attr.gid if gid is None else gid
             self._set_attr(node, replace(attr, uid=uid, gid=gid, ctime_ns=self._clock()))
@@ -340,7 +294,7 @@ class Drive:
     def utimens(self, path: bytes, atime_ns: int | None, mtime_ns: int | None) -> None:
         """A new access time alone is no reason to send anything to Discord: it goes with the next change."""
         self._check_writable()
-        with self._nodes.using(self._resolve(path)) as node:
+        with self._nodes.using(self._paths.resolve(path)) as node:
             attr = node.attr()
             atime = attr.atime_ns if atime_ns is None else _kept(atime_ns)
             mtime = attr.mtime_ns if mtime_ns is None else _kept(mtime_ns)
@@ -355,18 +309,18 @@ class Drive:
 
     def setxattr(self, path: bytes, name: bytes, value: bytes, flags: int) -> None:
         self._check_writable()
-        self._xattrs.set(self._resolve(path), name, value, flags)
+        self._xattrs.set(self._paths.resolve(path), name, value, flags)
         self._uploader.committed()
 
     def getxattr(self, path: bytes, name: bytes) -> bytes:
-        return self._looked_up(lambda: self._xattrs.get(self._resolve(path), name))
+        return self._paths.looked_up(lambda: self._xattrs.get(self._paths.resolve(path), name))
 
     def listxattr(self, path: bytes) -> list[bytes]:
-        return self._index.xattrs(self._resolve(path))
+        return self._index.xattrs(self._paths.resolve(path))
 
     def removexattr(self, path: bytes, name: bytes) -> None:
         self._check_writable()
-        self._xattrs.remove(self._resolve(path), name)
+        self._xattrs.remove(self._paths.resolve(path), name)
         self._uploader.committed()
 
     # --- handles ------------------------------------------------------------------------------------------
@@ -381,7 +335,7 @@ class Drive:
     def open(self, path: bytes, flags: int) -> Opened:
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self._check_writable()
-        attr, node = self._looked_up(lambda: self._take(path))
+        attr, node = self._paths.looked_up(lambda: self._take(path))
         number = self._add_handle(node, flags)
         if flags & os.O_TRUNC:
             self.ftruncate(number, 0)
@@ -389,7 +343,7 @@ class Drive:
 
     def _take(self, path: bytes) -> tuple[Attr, Node]:
         with self._tree:
-            attr = self._index.attr(self._resolve(path))
+            attr = self._index.attr(self._paths.resolve(path))
             if attr.is_dir:
                 raise IsADirectory(os.fsdecode(path))
             return attr, self._nodes.take(attr.ino)
@@ -445,7 +399,7 @@ class Drive:
     def truncate(self, path: bytes, size: int) -> None:
         _check_end(size)
         self._check_writable()
-        with self._nodes.using(self._resolve(path)) as node:
+        with self._nodes.using(self._paths.resolve(path)) as node:
             attr = self._index.attr(node.ino)
             if attr.is_dir:
                 raise IsADirectory(os.fsdecode(path))
