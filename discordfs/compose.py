@@ -335,11 +335,13 @@ class _Parts:
     standing: Standing
     cancelled: Callable[[], bool]
 
+    def for_repairs(self, drive: Drive) -> Parts:
+        return Parts(self.index, self.staging, self.there.chunks, self.uploader, drive, time.time_ns)
+
     def doctor(self, drive: Drive, state: StateDirectory) -> Doctor:
         volume = self.config.volume
         premises = premises_of(state.path, volume.log_channel, volume.data_channels)
-        chunks = self.there.chunks
-        return Doctor(premises, Parts(self.index, self.staging, chunks, self.uploader, drive, time.time_ns))
+        return Doctor(premises, self.for_repairs(drive))
 
     def drive(self, make: type[Drive], **more: Any) -> Drive:
         return make(
@@ -385,7 +387,7 @@ def _begin_keeping(parts: _Parts, drive: Drive, state: StateDirectory, undo: Exi
     )
     keeper.start()
     undo.callback(_in_time, keeper.stop, parts.there.loop, parts.there.remote)
-    deletions = DeletionWatch(parts.doctor(drive, state).parts, parts.config.volume.log_channel)
+    deletions = DeletionWatch(parts.for_repairs(drive), parts.config.volume.log_channel)
     deletions.start()
     undo.callback(_in_time, deletions.stop, parts.there.loop, parts.there.remote)
     undo.callback(parts.there.chunks.watch(parts.config.volume.channels, deletions.hint))

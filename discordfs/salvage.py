@@ -66,8 +66,8 @@ class Salvaged:
 
 
 class Salvager:
-    """Moves what lies in `sources` to the channel `to`. `premises` are the drive's files: `index_file`, and a
-    folder for a chunk at a time."""
+    """Moves what lies in `sources` to the channel `to`. `index_file` is the index itself, `folder` takes a
+    chunk at a time."""
 
     def __init__(
         self,

@@ -177,10 +177,9 @@ CREATE INDEX chunks_record ON chunks (record) WHERE record > 0;
 CUT = "(SELECT ceiling FROM counters WHERE name = 'cut')"
 
 
-# NOT EXISTS, as OR IGNORE in a trigger yields to the conflict clause of the statement that fires it.
 def _noting(table: str, event: str, row: str, target: str, columns: Sequence[str]) -> str:
-    """A trigger that notes a change. No conflict can arise in it: the firing statement's own conflict clause
-    would decide it (SQLite's documents, CREATE TRIGGER)."""
+    """A trigger that notes a change. NOT EXISTS, so that no conflict can arise in it: OR IGNORE would yield
+    to the conflict clause of the statement that fires it (SQLite's documents, CREATE TRIGGER)."""
     key = " AND ".join(f"{column} = {row}.{column}" for column in columns)
     values = ", ".join(f"{row}.{column}" for column in columns)
     return (

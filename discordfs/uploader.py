@@ -229,11 +229,9 @@ class Uploader:
                     backoff = 0.0
             except Stopped:
                 return
-            except (DiscordfsError, OSError) as error:
-                backoff = self._note_failure("gathering", error, backoff)
-                self._stopping.wait(backoff)
-            except Exception as error:  # such as an index that says what cannot be: fsck is for that
-                log.exception("gathering failed in a way that nobody foresaw")
+            except Exception as error:
+                if not isinstance(error, DiscordfsError | OSError):  # such as an index that is damaged
+                    log.exception("gathering failed in a way that nobody foresaw")
                 backoff = self._note_failure("gathering", error, backoff)
                 self._stopping.wait(backoff)
 

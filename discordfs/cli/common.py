@@ -74,6 +74,20 @@ def state_option(command: F) -> F:
     )(command)
 
 
+def json_option(command: F) -> F:
+    """--json, for what a script would want."""
+    return click.option("--json", "as_json", is_flag=True, help="For scripts.")(command)
+
+
+def passphrase_option(command: F) -> F:
+    """--passphrase-file, of commands that open a volume which is not mounted."""
+    return click.option(
+        "--passphrase-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Holds the passphrase of the key file (while nothing is mounted).",
+    )(command)
+
+
 def state_of(given: Path | None) -> StateDirectory:
     """The state directory, absolute, with links followed."""
     return StateDirectory((given or default_state_dir(os.environ)).resolve())

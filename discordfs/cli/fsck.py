@@ -23,6 +23,8 @@ from discordfs.cli.common import (
     UNREACHABLE,
     absolute,
     complain,
+    json_option,
+    passphrase_option,
     state_of,
     state_option,
 )
@@ -64,12 +66,8 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
     flag_value="100%",
     help="Read what is stored on Discord, all of it or N%, and compare it with its seals.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option(
-    "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Holds the passphrase of the key file, where nothing is mounted.",
-)
+@json_option
+@passphrase_option
 @state_option
 @click.pass_context
 def fsck(

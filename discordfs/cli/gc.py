@@ -17,7 +17,15 @@ from typing import Any
 import click
 
 from discordfs import control, registry
-from discordfs.cli.common import absolute, complain, human, state_of, state_option
+from discordfs.cli.common import (
+    absolute,
+    complain,
+    human,
+    json_option,
+    passphrase_option,
+    state_of,
+    state_option,
+)
 from discordfs.cli.unmounted import take
 from discordfs.compose import connect, open_drive, volume_entry
 from discordfs.config import StateDirectory
@@ -32,12 +40,8 @@ from discordfs.model import Caller
 @click.argument("mountpoint", type=click.Path(), required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option("--all", "all_", is_flag=True, help="Also what is from before this machine wrote the volume.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option(
-    "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Holds the passphrase of the key file, where nothing is mounted.",
-)
+@json_option
+@passphrase_option
 @state_option
 def gc(
     mountpoint: str | None,

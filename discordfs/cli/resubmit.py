@@ -23,7 +23,14 @@ from typing import Any
 import click
 
 from discordfs import control, registry
-from discordfs.cli.common import absolute, shown_drain, shown_progress, state_of, state_option
+from discordfs.cli.common import (
+    absolute,
+    passphrase_option,
+    shown_drain,
+    shown_progress,
+    state_of,
+    state_option,
+)
 from discordfs.cli.unmounted import Unmounted, take
 from discordfs.compose import OpenDrive, connect, open_drive
 from discordfs.config import StateDirectory, StateLock
@@ -52,11 +59,7 @@ _BEFORE = ".before"
     help="Copy them into this directory, such as the drive mounted elsewhere here.",
 )
 @click.option("--take-over", is_flag=True, help="Become the volume's writer to put them back.")
-@click.option(
-    "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Holds the passphrase of the key file.",
-)
+@passphrase_option
 @state_option
 def resubmit(
     only_list: bool, to: Path | None, take_over: bool, passphrase_file: Path | None, state_dir: Path | None

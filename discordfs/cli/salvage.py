@@ -15,7 +15,15 @@ from pathlib import Path
 import click
 
 from discordfs import control
-from discordfs.cli.common import DAMAGED, DONE, human, state_of, state_option
+from discordfs.cli.common import (
+    DAMAGED,
+    DONE,
+    human,
+    json_option,
+    passphrase_option,
+    state_of,
+    state_option,
+)
 from discordfs.cli.unmounted import Unmounted, take
 from discordfs.compose import Connection, connect, open_drive
 from discordfs.config import Config, StateDirectory, Volume
@@ -41,12 +49,8 @@ _SHOWN = 100  # files, on a terminal
     multiple=True,
     help="The channel to leave (default: those of the volume that are gone or closed to the bot).",
 )
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option(
-    "--passphrase-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Holds the passphrase of the key file.",
-)
+@json_option
+@passphrase_option
 @state_option
 @click.pass_context
 def salvage(

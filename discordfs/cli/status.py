@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from discordfs import control, registry
-from discordfs.cli.common import absolute, human, state_of, state_option
+from discordfs.cli.common import absolute, human, json_option, state_of, state_option
 from discordfs.errors import MissingError
 
 WATCH_S = 1.0
@@ -23,7 +23,7 @@ WATCH_S = 1.0
 
 @click.command()
 @click.argument("mountpoint", type=click.Path(), required=False)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 @state_option
 def status(mountpoint: str | None, as_json: bool, watch: bool, state_dir: Path | None) -> None:
