@@ -2,26 +2,25 @@
 claims.
 
 Discard's own metadata is known to be wrong in places (servers' numbers of messages, oldest and newest
-swapped); it is reported like any other. Limits: eight bytes a message in memory, a file at a time. Errors:
+swapped); it is reported like any other. Limits: a file at a time, in memory as tally.py has it. Errors:
 OSError.
 Threading: pure.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from discordfs.archived.channelview import claimed
 from discordfs.archived.lines import Trouble
 from discordfs.archived.observing import LAG_NS, Seen, observe
 from discordfs.archived.people import moment
 from discordfs.archived.ranges import Range, gaps, lacking
 from discordfs.archived.records import whole_number
 from discordfs.archived.runs import Run, Source, member, read_records
+from discordfs.archived.tally import tally
 from discordfs.remote.base import snowflake_at
 
 
@@ -143,9 +142,12 @@ def _count(run: Run, source: Source) -> FileAudit:
     where = source.path.relative_to(run.path).as_posix()
     meta = member(source.meta(), "channel")
     result = FileAudit(where, source.channel, str(meta.get("name") or ""))
-    seen, ids = Seen(), array("q")
+    seen = Seen()
     if source.channel:
-        ids.extend(each.id for each in observe(source.path, 0, seen) if not each.is_deletion)
+        found = tally(observe(source.path, 0, seen), run.asked)
+        result.messages = found.messages
+        if found.oldest is not None and found.newest is not None:
+            result.oldest, result.newest = found.oldest.id, found.newest.id
     trouble, statuses = Trouble(), Counter[str]()
     for located in read_records(source.path, trouble):
         record = located.record
@@ -153,16 +155,13 @@ def _count(run: Run, source: Source) -> FileAudit:
         result.ws_packets += record.kind == "ws"
         if record.kind == "http" and not 200 <= record.status < 300:
             statuses[str(record.status)] += 1
-    unique = sorted(set(ids))
-    result.messages, result.statuses = len(unique), dict(statuses)
-    if unique:
-        result.oldest, result.newest = unique[0], unique[-1]
+    result.statuses = dict(statuses)
     result.is_cut, result.damage = trouble.is_cut, trouble.damage
     if source.channel:
         result.ranges = seen.ranges()
         result.gaps = gaps(result.ranges)
         _compare_channel(result, source.meta())
-        _compare_coverage(result, claimed(run, source.channel), seen)
+        _compare_coverage(result, run.claimed(source.channel) or (), seen)
     return result
 
 
@@ -189,13 +188,11 @@ def _compare_channel(result: FileAudit, meta: Mapping[str, Any]) -> None:
             result.wrong.append(f"{result.file}: claims {said} for its {which} message, it is {counted}")
 
 
-def _compare_coverage(result: FileAudit, claims: Any, seen: Seen) -> None:
-    if not isinstance(claims, list) or not result.messages:
+def _compare_coverage(result: FileAudit, claims: Iterable[Range], seen: Seen) -> None:
+    if not result.messages:
         return
-    pairs = [tuple(map(whole_number, each)) for each in claims if isinstance(each, list) and len(each) == 2]
-    ranges = [(first, last) for first, last in pairs if first is not None and last is not None]
     youngest = snowflake_at(max(0, seen.begin_ns - LAG_NS))
-    for first, last in lacking(ranges, result.ranges):
+    for first, last in lacking(claims, result.ranges):
         if first < youngest:
             result.wrong.append(f"{result.file}: claims to cover {first} to {last}, which no page does")
 

@@ -26,9 +26,9 @@ from discordfs.archived.htmlview import Place, index_page, relative
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.merge import Covering, Merged, merge
 from discordfs.archived.monthpages import Pages
-from discordfs.archived.observing import LAST, Observation, Seen, observe, observe_heard, place_of
-from discordfs.archived.ranges import gaps, joined
-from discordfs.archived.runs import Run, Source, member
+from discordfs.archived.observing import Observation, Seen, observe, observe_heard, place_of
+from discordfs.archived.ranges import LAST, Range, gaps, joined
+from discordfs.archived.runs import Run, Source
 from discordfs.archived.sorting import Sorter
 from discordfs.archived.tails import Tail, put, sweep
 from discordfs.archived.textview import message_text
@@ -297,11 +297,11 @@ class ChannelBuilder:
             ],
         }
 
-    def _claimed(self, read: Read) -> Any:
+    def _claimed(self, read: Read) -> tuple[Range, ...] | None:
         """What the run itself says that it covers; None if it says nothing."""
         for origin in self._plan.origins:
             if origin.key == (read.run, read.file):
-                return claimed(origin.run, self._plan.id)
+                return origin.run.claimed(self._plan.id)
         return None
 
     def _totals(self, months: Sequence[Month], is_changed: bool) -> Built:
@@ -336,11 +336,6 @@ class _Files:
         return Sizes(
             self._messages.finish(mtime_ns), self._history.finish(mtime_ns), self._text.finish(mtime_ns)
         )
-
-
-def claimed(run: Run, channel: int) -> Any:
-    """The ranges that a run's coverage.json claims for a channel; None where it says nothing."""
-    return member(run.claims, str(channel)).get("ranges")
 
 
 def _noted(merged: Iterable[Merged], note: Callable[[Sequence[Merged]], None]) -> Iterator[Merged]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 
 from discordfs.archived.merge import Merged, Version
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from discordfs.archived.records import iso
 
 
 def history_lines(merged: Merged, origins: Sequence[tuple[str, str]]) -> Iterator[bytes]:
@@ -50,4 +48,4 @@ def _version(number: int, version: Version, origins: Sequence[tuple[str, str]]) 
 
 
 def _time(at_ns: int) -> str | None:
-    return (_EPOCH + timedelta(microseconds=at_ns // 1000)).isoformat() if at_ns else None
+    return iso(at_ns) if at_ns else None

@@ -1,8 +1,8 @@
 """Which files of the media stores belong to a channel's messages, and their names beside its pages.
 
-The store is media/<sha256[:2]>/<sha256> with media.sqlite (docs/FORMAT.md), written by captures; here it is
-only read. A channel's media/ has hard links to its files, so they cost no room, survive moves, and are right
-on the mount too. Errors: OSError, sqlite3.Error. Threading: one thread each.
+The store is media/<sha256[:2]>/<sha256> with media.sqlite (docs/FORMAT.md), filled by captures; here it is
+read, and filled from other stores. A channel's media/ has hard links to its files, so they cost no room,
+survive moves, and are right on the mount too. Errors: OSError, sqlite3.Error. Threading: one thread each.
 """
 
 from __future__ import annotations
@@ -27,6 +27,20 @@ from discordfs.errors import Damaged
 log = logging.getLogger(__name__)
 
 MEDIA, DATABASE = "media", "media.sqlite"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS media (
+    key          TEXT PRIMARY KEY,
+    kind         TEXT NOT NULL,      -- attachments, volume, embeds, avatars, emojis, stickers
+    sha256       TEXT NOT NULL,      -- '' while there is no file
+    size         INTEGER NOT NULL,   -- bytes
+    content_type TEXT NOT NULL,
+    name         TEXT NOT NULL,      -- as Discord has it: not safe as a path
+    url_path     TEXT NOT NULL,      -- of the address, without host and signature
+    status       INTEGER NOT NULL,   -- of the last answer, 0 without one
+    error        TEXT NOT NULL,      -- '' when there is a file
+    at           TEXT NOT NULL       -- when it was last tried, ISO 8601
+);
+"""
 _SHA = re.compile(r"[0-9a-f]{64}")
 _QUERY = "SELECT sha256, name FROM media WHERE key = ? AND sha256 != ''"
 
@@ -74,11 +88,16 @@ class MediaFiles:
         return link.name
 
 
+def place_in(directory: Path, sha256: str) -> Path:
+    """Where a store has the file of this hash, if it has it."""
+    return directory / sha256[:2] / sha256
+
+
 def file_of(directory: Path, digest: object) -> Path | None:
     """Where the store has the file with this SHA-256; None if it has none."""
     if not isinstance(digest, str) or not _SHA.fullmatch(digest):
         return None
-    path = directory / digest[:2] / digest
+    path = place_in(directory, digest)
     return path if path.is_file() else None
 
 
@@ -95,8 +114,7 @@ def import_media(root: Path, source: Path) -> int:
     make_directory(root / MEDIA)
     count = 0
     with closing(_opened(store / DATABASE)) as old, closing(sqlite3.connect(root / MEDIA / DATABASE)) as new:
-        (schema,) = old.execute("SELECT sql FROM sqlite_master WHERE name = 'media'").fetchone()
-        new.execute(schema.replace("CREATE TABLE media", "CREATE TABLE IF NOT EXISTS media", 1))
+        new.executescript(SCHEMA)
         columns = [row[1] for row in new.execute("PRAGMA table_info(media)")]
         names = ", ".join(columns)
         for row in old.execute(f"SELECT {names} FROM media WHERE sha256 != ''"):
@@ -113,7 +131,7 @@ def _taken(store: Path, target: Path, digest: object) -> bool:
     path = file_of(store, digest)
     if path is None or file_of(target, digest) is not None:
         return False
-    place = target / path.parent.name / path.name
+    place = place_in(target, path.name)
     make_directory(place.parent)
     try:
         with path.open("rb") as source, new_file(place) as copy:

@@ -24,6 +24,7 @@ from operator import attrgetter
 from typing import Any
 
 from discordfs.archived.observing import Observation
+from discordfs.archived.people import is_empty
 from discordfs.archived.ranges import Range
 from discordfs.archived.records import json_value
 
@@ -32,7 +33,6 @@ _SAID = (
     *("edited_timestamp", "content", "type", "pinned", "flags", "embeds", "attachments", "components"),
     *("sticker_items", "message_snapshots", "poll"),
 )
-_CONTENTS = ("content", "embeds", "attachments", "components", "poll", "message_snapshots", "sticker_items")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +138,13 @@ def _versions(bodies: Sequence[Observation]) -> tuple[tuple[Version, ...], Obser
 
 def _rank(pair: tuple[Version, Mapping[str, Any]]) -> tuple[str, bool, int]:
     version, value = pair
-    return edited(value), not is_withheld(value), version.last.at_ns
+    return edited(value), not is_empty(value), version.last.at_ns
 
 
 def edited(value: Mapping[str, Any]) -> str:
     """ISO, Discord's clock; empty for a message that never was."""
     found = value.get("edited_timestamp")
     return found if isinstance(found, str) else ""
-
-
-def is_withheld(value: Mapping[str, Any]) -> bool:
-    """Nothing in it: as it is without MESSAGE_CONTENT, or because there never was anything."""
-    return not any(value.get(key) for key in _CONTENTS)
 
 
 def fingerprint(value: Mapping[str, Any]) -> bytes:

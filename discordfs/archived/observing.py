@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 
 from discordfs.archived.jsontext import DAMAGE, Members, Value, array_at, starts_with
 from discordfs.archived.lines import Trouble, read_lines
-from discordfs.archived.ranges import Range, joined
+from discordfs.archived.ranges import LAST, Range, joined
 from discordfs.archived.records import Record, parse_record, whole_number
 from discordfs.archived.runs import Located, read_records
 from discordfs.remote.base import snowflake_at
 
 LAG_NS = 60 * 1_000_000_000
 """How young a message may be for a listing to lack it though it is there; and the clock may be wrong."""
-
-LAST = (1 << 63) - 1
 
 Mark = tuple[int, int]
 """Where a record begins in a file's uncompressed bytes, and the largest id of a message before it."""

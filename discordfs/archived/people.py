@@ -34,6 +34,10 @@ _SYSTEM = {
     37: "turned security actions off",
     46: "the poll has ended",
 }
+_CONTENTS = (
+    *("content", "embeds", "attachments", "components", "sticker_items", "message_snapshots", "poll"),
+    *("stickers", "activity", "application", "call"),
+)
 _ORDINARY = frozenset({0, 19, 20, 21, 23})
 
 
@@ -95,6 +99,11 @@ def attachments(value: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]
     """(id, attachment), those of forwarded messages too."""
     found = [each for body in (value, *snapshots(value)) for each in things(body, "attachments")]
     return [(number, each) for each in found if (number := whole_number(each.get("id"))) is not None]
+
+
+def is_empty(value: Mapping[str, Any]) -> bool:
+    """Nothing is in it: as it comes without MESSAGE_CONTENT, or because there never was anything."""
+    return not any(value.get(key) for key in _CONTENTS)
 
 
 def searched(value: Mapping[str, Any]) -> str:

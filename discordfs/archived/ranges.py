@@ -7,6 +7,9 @@ from itertools import pairwise
 
 Range = tuple[int, int]
 
+LAST = (1 << 63) - 1
+"""No id is larger."""
+
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
     """The same ids in as few ranges as can be, in order."""

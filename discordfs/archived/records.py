@@ -11,12 +11,13 @@ import email.utils
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from discordfs.archived.jsontext import Members, Value, array_at, starts_with, value_at
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _API = re.compile(r"^/api(?:/v\d+)?(?=/)")
 
 
@@ -137,6 +138,11 @@ def epoch_ns(text: Any) -> int:
         return int(moment.timestamp() * 1_000_000) * 1000
     except (ValueError, OverflowError):
         return 0
+
+
+def iso(at_ns: int) -> str:
+    """The reverse: UTC, with its offset."""
+    return (_EPOCH + timedelta(microseconds=at_ns // 1000)).isoformat()
 
 
 def _date_ns(headers: Mapping[str, Any]) -> int:

@@ -29,6 +29,11 @@ def added_directories(root: Path) -> list[Path]:
     return [Path(each) for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
+def own_runs(root: Path) -> list[Run]:
+    """Those that lie in the archive itself, by name; not what is still being copied in."""
+    return [run for run in runs_below(root) if not run.name.startswith(MAKING)]
+
+
 def known_runs(root: Path) -> list[Run]:
     """All runs of the archive, the oldest first, each under a name of its own."""
     return sorted(listed_runs(root), key=lambda run: (run.start_ns, run.name))
@@ -36,7 +41,7 @@ def known_runs(root: Path) -> list[Run]:
 
 def listed_runs(root: Path) -> list[Run]:
     """The same in any order, without a look into them."""
-    runs = [run for run in runs_below(root) if not run.name.startswith(MAKING)]
+    runs = own_runs(root)
     taken = {run.name for run in runs}
     for directory in added_directories(root):
         for run in _present(directory):

@@ -16,11 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from discordfs.archived.coverage import Covered, read_coverage
 from discordfs.archived.jsontext import DAMAGE
 from discordfs.archived.lines import Trouble, read_lines
+from discordfs.archived.ranges import LAST, Range
 from discordfs.archived.records import Record, epoch_ns, parse_record, whole_number
 from discordfs.errors import MissingError
+from discordfs.remote.base import snowflake_at
 
+RUN_META, COVERAGE, STATE = "run.meta.json", "coverage.json", "state.json"
 DIRECT = "@me"
 """The directory of channels that belong to no server."""
 
@@ -62,7 +66,7 @@ class Run:
 
     @cached_property
     def meta(self) -> Mapping[str, Any]:
-        return read_meta(self.path / "run.meta.json")
+        return read_meta(self.path / RUN_META)
 
     @cached_property
     def start_ns(self) -> int:
@@ -72,13 +76,21 @@ class Run:
         return said or (epoch_ns(match[1]) if match else 0)
 
     @cached_property
-    def claims(self) -> Mapping[str, Any]:
-        """What its coverage.json says, by channel; empty when it says nothing."""
-        return member(read_meta(self.path / "coverage.json"), "channels")
+    def asked(self) -> Range:
+        """The ids of messages between `after` and `before`, as it was told."""
+        settings = member(self.meta, "settings")
+        before = epoch_ns(settings.get("before"))
+        first = max(1, snowflake_at(epoch_ns(settings.get("after"))))
+        return first, snowflake_at(before) - 1 if before else LAST
 
-    @property
-    def is_under_way(self) -> bool:
-        return (self.path / "state.json").exists()
+    @cached_property
+    def covered(self) -> Mapping[int, Covered]:
+        """What its coverage.json claims, by channel; empty when it says nothing."""
+        return read_coverage(self.path / COVERAGE)
+
+    def claimed(self, channel: int) -> tuple[Range, ...] | None:
+        """The ranges of ids that it claims to cover; None where it says nothing."""
+        return self.covered[channel].ranges if channel in self.covered else None
 
     def sources(self) -> Iterator[Source]:
         """The run's own file, then each server's and its channels', in the order of ids."""
@@ -100,6 +112,11 @@ class Run:
         yield from sorted(found, key=lambda source: (source.channel, source.path.name))
 
 
+def folder_of(guild: int) -> str:
+    """The name of a server's directory in a run."""
+    return str(guild) if guild else DIRECT
+
+
 def _folders(path: Path) -> Iterator[Path]:
     for entry in os.scandir(path):
         if entry.is_dir(follow_symlinks=False) and (
@@ -113,7 +130,7 @@ def _order(folder: Path) -> int:
 
 
 def is_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("run.meta.json", "run.jsonl", "run.jsonl.gz"))
+    return any((path / name).is_file() for name in (RUN_META, "run.jsonl", "run.jsonl.gz"))
 
 
 def runs_below(root: Path) -> list[Run]:

@@ -13,15 +13,20 @@ Threading: a thread for each channel; the mark is its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from discordfs.archived.observing import Observation, Seen, observe
+from discordfs.archived.people import is_empty
+from discordfs.archived.runs import folder_of
+from discordfs.archived.tally import tally
 from discordfs.capture import reactions, threads
 from discordfs.capture.asking import FAILURES, REFUSALS, into, told
-from discordfs.capture.coverage import LAST
 from discordfs.capture.invites import look_up
-from discordfs.capture.job import Job, Mark, place
+from discordfs.capture.job import Job, Mark, Stamp
 from discordfs.capture.media import Item
 from discordfs.capture.recordfile import RecordFile
 from discordfs.capture.scope import HOLDS_MESSAGES, HOLDS_THREADS
@@ -34,10 +39,6 @@ LAG_NS = 10 * 10**9
 
 _PLAIN = frozenset({0, 19, 20, 23})  # messages that people and applications write
 _MAY_BE_EMPTY = 1 << 2 | 1 << 7  # flags: embeds suppressed, an answer still to come
-_CONTENTS = (
-    *("content", "embeds", "attachments", "components", "sticker_items", "message_snapshots", "poll"),
-    *("stickers", "activity", "application", "call"),
-)
 
 
 class ChannelCapture:
@@ -52,22 +53,16 @@ class ChannelCapture:
     def run(self) -> None:
         """To the end of what is wanted. Raises Interrupted, and RemoteErrors that end a run
         (Unauthorized)."""
-        file = self._job.directory.file(place(self._one.guild), f"{self._one.id}.jsonl")
-        self._job.opened(file)
-        try:
-            self._capture(file)
-        finally:
-            self._mark.http, self._mark.ws = file.http, file.ws
-            self._job.closed(file)
-        self._mark.done = self._is_whole
-        self.write_meta()
+        with self._mark.turn:
+            self._run()
 
     def run_again(self) -> None:
         """Once more, for what is newer than what is covered."""
-        ranges = self._job.ledger.of(self._one.id).ranges
-        first = ranges[-1][1] + 1 if ranges else self._job.settings.first_id
-        self._mark.todo = [(first, self._job.settings.last_id or LAST)]
-        self.run()
+        with self._mark.turn:
+            ranges = self._job.ledger.of(self._one.id).ranges
+            first, last = self._job.settings.asked
+            self._mark.todo = [(ranges[-1][1] + 1 if ranges else first, last)]
+            self._run()
 
     def write_meta(self) -> None:
         """CHANNEL.meta.json, as far as the channel is."""
@@ -81,9 +76,28 @@ class ChannelCapture:
             "newest_message": mark.newest,
         }
         body = {"channel": channel, "summary": summary}
-        self._job.directory.write_meta(body, place(one.guild), f"{one.id}.meta.json")
+        self._job.directory.write_meta(body, folder_of(one.guild), f"{one.id}.meta.json")
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        file = self._job.directory.file(folder_of(self._one.guild), f"{self._one.id}.jsonl")
+        self._job.opened(file)
+        try:
+            self._capture(file)
+        finally:
+            self._mark.http, self._mark.ws = file.http, file.ws
+            self._job.closed(file)
+        self._count(file.path)
+        self._mark.done = self._is_whole
+        self.write_meta()
+
+    def _count(self, path: Path) -> None:
+        """What metadata says is what the file holds: pages overlap, pins bring older messages, and whoever
+        resumes asks for a page again."""
+        found = tally(observe(path, 0, Seen()), self._job.settings.asked)
+        self._mark.messages = found.messages
+        self._mark.oldest, self._mark.newest = _stamp(found.oldest), _stamp(found.newest)
 
     def _capture(self, file: RecordFile) -> None:
         record = into(file, self._job.form)
@@ -194,5 +208,9 @@ class ChannelCapture:
             and int(each["author"]["id"]) != self._job.me
             and not int(each.get("flags") or 0) & _MAY_BE_EMPTY
         ]
-        empty = sum(not any(each.get(name) for name in _CONTENTS) for each in others)
+        empty = sum(map(is_empty, others))
         self._job.note_others(len(others), empty)
+
+
+def _stamp(seen: Observation | None) -> Stamp | None:
+    return None if seen is None else {"id": seen.id, "timestamp": json.loads(seen.body).get("timestamp")}

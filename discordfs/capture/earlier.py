@@ -7,46 +7,44 @@ files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from discordfs.capture.coverage import Range, joined, read_coverage
-from discordfs.capture.rundir import COVERAGE, RUN_META, read_json
-
-_CHANNEL_META = ".meta.json"
+from discordfs.archived.ranges import Range, joined
+from discordfs.archived.records import whole_number
+from discordfs.archived.root import listed_runs
+from discordfs.archived.runs import COVERAGE, Run, member
 
 
 def coverage_of(root: Path) -> dict[int, tuple[Range, ...]]:
-    """By channel: the ids that some run in `root` has seen."""
+    """By channel: the ids that some run of the archive at `root` has seen, those that were added in place
+    too."""
     found: dict[int, list[Range]] = {}
-    for meta in root.glob(f"*/{RUN_META}"):
-        for channel, part in _of_run(meta.parent):
+    for run in listed_runs(root):
+        for channel, part in _of_run(run):
             found.setdefault(channel, []).extend(part)
     return {channel: joined(ranges) for channel, ranges in found.items()}
 
 
-def _of_run(run: Path) -> Iterator[tuple[int, tuple[Range, ...]]]:
-    if (run / COVERAGE).exists():
-        for channel, covered in read_coverage(run / COVERAGE).items():
+def _of_run(run: Run) -> Iterator[tuple[int, tuple[Range, ...]]]:
+    if (run.path / COVERAGE).exists():
+        for channel, covered in run.covered.items():
             yield channel, covered.ranges
-    elif _was_full(read_json(run / RUN_META)):
-        for path in run.glob(f"*/*{_CHANNEL_META}"):
-            if last := _newest(read_json(path)):
-                yield int(path.name.removesuffix(_CHANNEL_META)), ((1, last),)
+    elif _was_full(run):
+        for source in run.sources():
+            if source.channel and (last := _newest(source.meta())):
+                yield source.channel, ((1, last),)
 
 
-def _was_full(meta: dict[str, Any]) -> bool:
-    settings, run = meta.get("settings"), meta.get("run")
-    if not isinstance(settings, dict) or not isinstance(run, dict):
-        return False
-    return bool(run.get("completed")) and settings.get("after") is None and settings.get("before") is None
+def _was_full(run: Run) -> bool:
+    settings = member(run.meta, "settings")
+    is_whole = settings.get("after") is None and settings.get("before") is None
+    return bool(settings) and is_whole and bool(member(run.meta, "run").get("completed"))
 
 
-def _newest(meta: dict[str, Any]) -> int:
+def _newest(meta: Mapping[str, Any]) -> int:
     """Some versions of Discard had oldest and newest the wrong way round."""
-    summary = meta.get("summary")
-    if not isinstance(meta.get("channel"), dict) or not isinstance(summary, dict):
-        return 0
-    ends = [summary.get("oldest_message"), summary.get("newest_message")]
-    return max((int(each["id"]) for each in ends if isinstance(each, dict)), default=0)
+    summary = member(meta, "summary")
+    ends = (member(summary, f"{which}_message").get("id") for which in ("oldest", "newest"))
+    return max((whole_number(each) or 0 for each in ends), default=0)

@@ -67,8 +67,8 @@ def _channels(asker: Asker, mode: str, target: int) -> Sequence[Channel]:
 
 def _messages(asker: Asker, channel: Channel, settings: CaptureSettings) -> int:
     """Between the channel's beginning and its newest message, the density at a few places, summed up."""
-    first = max(channel.id, settings.first_id)
-    last = min(channel.last_message or first, settings.last_id or channel.last_message or first)
+    first = max(channel.id, settings.asked[0])
+    last = min(channel.last_message or first, settings.asked[1])
     if last <= first or channel.last_message == 0:
         return 0
     step, total = (last - first) / _PLACES, 0.0

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from discordfs.archived.coverage import NOWHERE
 from discordfs.capture import media, threads
 from discordfs.capture.asking import FAILURES, REFUSALS, Recorder, into, told
-from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from discordfs.archived.coverage import NOWHERE
 from discordfs.capture.asking import REFUSALS, Recorder
-from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 
 _INVITE = re.compile(

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from discordfs.archived.ranges import LAST, Range
+from discordfs.archived.runs import folder_of
 from discordfs.capture.asking import Asker
-from discordfs.capture.coverage import LAST, Ledger, Range, to_ask
+from discordfs.capture.coverage import Ledger, to_ask
 from discordfs.capture.lines import Form
 from discordfs.capture.media import MediaStore
 from discordfs.capture.recordfile import RecordFile
-from discordfs.capture.rundir import DIRECT, RunDirectory
+from discordfs.capture.rundir import RunDirectory
 from discordfs.capture.scope import Channel
 from discordfs.capture.settings import CaptureSettings
 
@@ -26,7 +28,9 @@ Stamp = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Mark:
-    """How far a channel is. `todo`: inclusive ranges of ids that are still to be asked for."""
+    """How far a channel is. `todo`: inclusive ranges of ids that are still to be asked for. `messages`,
+    `oldest`, `newest`: as they came, and once the channel is done as its file holds them. `turn` belongs to
+    whoever captures it: a file has one writer."""
 
     channel: Channel
     todo: list[Range]
@@ -36,6 +40,7 @@ class Mark:
     done: bool = False
     http: int = 0
     ws: int = 0
+    turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def count(self, message: int, timestamp: str) -> None:
         """A message. They come in the order of their ids; one that is not newer was counted before."""
@@ -70,11 +75,6 @@ def mark_of(body: Mapping[str, Any]) -> Mark:
         body["done"],
         *body["records"],
     )
-
-
-def place(guild: int) -> str:
-    """The name of a guild's directory in a run."""
-    return str(guild) if guild else DIRECT
 
 
 @dataclass(slots=True)
@@ -155,13 +155,13 @@ class Job:
             return self.run_file
         with self.lock:
             if guild not in self.guild_files:
-                self.guild_files[guild] = self.directory.file(place(guild), "guild.jsonl")
+                self.guild_files[guild] = self.directory.file(folder_of(guild), "guild.jsonl")
                 self.files.add(self.guild_files[guild])
             return self.guild_files[guild]
 
     def wanted(self, channel: int) -> list[Range]:
         """The ranges of ids that this run asks of a channel."""
-        first, last = self.settings.first_id, self.settings.last_id or LAST
+        first, last = self.settings.asked
         if not self.settings.incremental:
             return [(first, last)]
         return list(to_ask(self.known.get(channel, ()), first, last, self.again_from))

@@ -10,24 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+from discordfs.archived.records import iso
 from discordfs.capture.scrubbing import Scrubber
 from discordfs.remote.base import SCRUBBED, Exchange, GatewayFrame
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADERS = ("content-type", "date", "retry-after")
 _HEADER_FAMILY = "x-ratelimit-"
 
 
 class NoJson(ValueError):
     """A body that is no JSON."""
-
-
-def when(epoch_ns: int) -> str:
-    """UTC, ISO 8601, with its offset."""
-    return (_EPOCH + timedelta(microseconds=epoch_ns // 1000)).isoformat()
 
 
 def decoded(text: str) -> Any:
@@ -67,9 +61,7 @@ class Form:
         request: dict[str, Any] = {"method": exchange.method, "url": exchange.url}
         if exchange.params:
             request["params"] = dict(exchange.params)
-        times = (
-            f'"datetime_start": "{when(exchange.started_ns)}", "datetime_end": "{when(exchange.ended_ns)}"'
-        )
+        times = f'"datetime_start": "{iso(exchange.started_ns)}", "datetime_end": "{iso(exchange.ended_ns)}"'
         data = dumped(body) if self.strict else _verbatim(exchange, is_json)
         line = f'{{"type": "http", {times}, "request": {dumped(request)}, "response": {{"data": {data}'
         line += "}" if self.strict else self._more(exchange)
@@ -82,9 +74,7 @@ class Form:
 
     def frame(self, frame: GatewayFrame) -> str:
         """The line of a gateway frame. What was received stands as it came, what was sent is a string."""
-        head = (
-            f'{{"type": "ws", "datetime": "{when(frame.at_ns)}", "direction": "{frame.direction}", "data": '
-        )
+        head = f'{{"type": "ws", "datetime": "{iso(frame.at_ns)}", "direction": "{frame.direction}", "data": '
         if frame.direction == "send":
             data = dumped(self.scrubber.unscrubbed(frame.data))
             return self._ended(head + data, was_scrubbed=SCRUBBED in data)

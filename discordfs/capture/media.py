@@ -23,25 +23,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from discordfs.capture.lines import when
+from discordfs.archived.mediafiles import DATABASE, SCHEMA, place_in
+from discordfs.archived.records import iso
 from discordfs.disk import make_directory, sync_directory
 from discordfs.model import Clock
 from discordfs.remote.base import Fetched
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS media (
-    key          TEXT PRIMARY KEY,
-    kind         TEXT NOT NULL,      -- attachments, embeds, avatars, emojis, stickers
-    sha256       TEXT NOT NULL,      -- '' while there is no file
-    size         INTEGER NOT NULL,   -- bytes
-    content_type TEXT NOT NULL,
-    name         TEXT NOT NULL,      -- as Discord has it: not safe as a path
-    url_path     TEXT NOT NULL,      -- of the address, without host and signature
-    status       INTEGER NOT NULL,   -- of the last answer, 0 without one
-    error        TEXT NOT NULL,      -- '' when there is a file
-    at           TEXT NOT NULL       -- when it was last tried, ISO 8601
-);
-"""
 _OFFICIAL_CDN = "https://cdn.discordapp.com"
 _CUSTOM_EMOJI = re.compile(r"<(a?):(\w{1,64}):(\d{15,20})>")
 _ATTEMPTS, _PAUSE_S = 4, 0.5
@@ -152,10 +139,10 @@ class MediaStore:
         self._pool = ThreadPoolExecutor(_AT_ONCE, "discordfs-media")
         make_directory(directory)
         self._db = sqlite3.connect(
-            directory / "media.sqlite", isolation_level=None, timeout=60.0, check_same_thread=False
+            directory / DATABASE, isolation_level=None, timeout=60.0, check_same_thread=False
         )
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(SCHEMA)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -243,14 +230,14 @@ class MediaStore:
         return replace(fetched, error=error)
 
     def _keep(self, draft: Path, sha256: str) -> None:
-        folder = self._directory / sha256[:2]
-        make_directory(folder)
-        os.replace(draft, folder / sha256)
-        sync_directory(folder)
+        place = place_in(self._directory, sha256)
+        make_directory(place.parent)
+        os.replace(draft, place)
+        sync_directory(place.parent)
 
     def _write_down(self, item: Item, fetched: Fetched, sha256: str, error: str) -> None:
         path, kind = urlsplit(item.url).path, fetched.headers.get("content-type", "")
-        at, size = when(self._clock()), fetched.size
+        at, size = iso(self._clock()), fetched.size
         row = (item.key, item.kind, sha256, size, kind, item.name, path, fetched.status, error, at)
         with self._lock:
             self._db.execute(f"INSERT OR REPLACE INTO media VALUES ({','.join('?' * len(row))})", row)

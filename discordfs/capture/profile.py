@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from discordfs.archived.coverage import NOWHERE
 from discordfs.capture.asking import REFUSALS, into
-from discordfs.capture.coverage import NOWHERE
 from discordfs.capture.job import Job
 from discordfs.capture.lines import NoJson, decoded
 from discordfs.errors import Interrupted

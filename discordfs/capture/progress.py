@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from discordfs.capture.coverage import LAST
+from discordfs.archived.ranges import LAST
 from discordfs.capture.job import Mark
 
 _LEAST_SHARE = 0.01

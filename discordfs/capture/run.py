@@ -20,23 +20,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from discordfs.archived.coverage import NOWHERE, read_coverage
+from discordfs.archived.mediafiles import MEDIA
+from discordfs.archived.runs import COVERAGE, RUN_META, STATE, folder_of, read_meta
 from discordfs.capture import earlier, guild, profile
 from discordfs.capture.asking import FAILURES, PATIENCE, REFUSALS, Asker, Recorder, into, told
 from discordfs.capture.channel import ChannelCapture
-from discordfs.capture.coverage import NOWHERE, read_coverage
-from discordfs.capture.job import Job, Mark, mark_of, place
+from discordfs.capture.job import Job, Mark, mark_of
 from discordfs.capture.lines import Form
 from discordfs.capture.live import Live
 from discordfs.capture.media import MediaStore, cdn_of
 from discordfs.capture.progress import Progress, progress_of
 from discordfs.capture.rundir import (
-    COVERAGE,
-    RUN_META,
-    STATE,
     RunDirectory,
     new_ident,
     new_run,
-    read_json,
     unfinished_run,
     write_json,
 )
@@ -141,7 +139,7 @@ class Capture:
         state = self._directory_and_state()
         self._is_resumed = bool(state)
         undo.callback(self._directory.close)
-        self._meta = read_json(self._directory.path / RUN_META)
+        self._meta = read_meta(self._directory.path / RUN_META)
         self._begun = str(self._meta.get("run", {}).get("datetime_start") or self._now().isoformat())
         self._ident = str(self._meta.get("run", {}).get("ident") or self._new_ident)
         run_file = self._directory.file("run.jsonl")
@@ -193,7 +191,7 @@ class Capture:
 
     def _media_store(self) -> MediaStore:
         return MediaStore(
-            self._root / "media",
+            self._root / MEDIA,
             self._settings.media,
             cdn_of(self._api_url),
             lambda url, sink: self._asker.call(self._api.download(url, sink)),
@@ -391,7 +389,7 @@ class Capture:
         marks = [mark for mark in self._job.marks.values() if mark.channel.guild == number]
         summary = {"num_channels": len(marks), "num_messages": sum(mark.messages for mark in marks)}
         body = {"guild": {"id": number, "name": self._job.guilds[number]}, "summary": summary}
-        self._directory.write_meta(body, place(number), "guild.meta.json")
+        self._directory.write_meta(body, folder_of(number), "guild.meta.json")
 
     def _counts(self) -> tuple[int, int, int]:
         """(HTTP records, websocket records, messages) so far."""

@@ -14,16 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from discordfs.archived.root import own_runs
+from discordfs.archived.runs import STATE
 from discordfs.capture.recordfile import RecordFile
 from discordfs.disk import sync_directory
 from discordfs.errors import BusyError, MissingError
 
-DIRECT = "@me"
-"""The place of direct messages, where others have a guild's id."""
-
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _IDENT_LENGTH = 24
-RUN_META, COVERAGE, STATE = "run.meta.json", "coverage.json", "state.json"
 
 
 def new_ident(rng: random.Random) -> str:
@@ -94,20 +92,11 @@ def new_run(
 def unfinished_run(root: Path, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """The newest run in `root` that has not ended well and was asked for the same, and its state.json. Raises
     MissingError."""
-    for path in sorted(root.glob(f"*/{STATE}"), reverse=True):
+    for run in reversed(own_runs(root)):
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = json.loads((run.path / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(state, dict) and state.get("asked") == identity:
-            return path.parent, state
+            return run.path, state
     raise MissingError(f"{root} has no unfinished run of this kind")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A metadata file's object; empty when there is none that can be read."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-THREADS = frozenset({10, 11, 12})
+from discordfs.archived.runs import THREAD_TYPES
+
 DIRECT_MESSAGES = frozenset({1, 3})
-HOLDS_MESSAGES = frozenset({0, 1, 2, 3, 5, 13}) | THREADS
+HOLDS_MESSAGES = frozenset({0, 1, 2, 3, 5, 13}) | THREAD_TYPES
 HOLDS_THREADS = frozenset({0, 5, 15, 16})
 WORTH_A_FILE = HOLDS_MESSAGES | HOLDS_THREADS
 
@@ -32,7 +33,7 @@ class Channel:
 
     @property
     def is_thread(self) -> bool:
-        return self.type in THREADS
+        return self.type in THREAD_TYPES
 
 
 def channel_of(raw: Mapping[str, Any], guild: int = 0) -> Channel:
@@ -44,7 +45,7 @@ def channel_of(raw: Mapping[str, Any], guild: int = 0) -> Channel:
         guild=int(raw.get("guild_id") or guild),
         name=str(raw.get("name") or _people(raw)),
         type=kind,
-        parent=int(raw.get("parent_id") or 0) if kind in THREADS else 0,
+        parent=int(raw.get("parent_id") or 0) if kind in THREAD_TYPES else 0,
         last_message=last,
         has_pins=raw.get("last_pin_timestamp", "unknown") is not None,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from discordfs.archived.ranges import LAST, Range
 from discordfs.errors import UsageError
 from discordfs.remote.base import snowflake_at
 
@@ -58,14 +59,10 @@ class CaptureSettings:
         return self.after is None and self.before is None
 
     @property
-    def first_id(self) -> int:
-        """The smallest message id that is wanted."""
-        return 1 if self.after is None else max(1, snowflake_at(_epoch_ns(self.after)))
-
-    @property
-    def last_id(self) -> int | None:
-        """The largest one, None without bound."""
-        return None if self.before is None else snowflake_at(_epoch_ns(self.before)) - 1
+    def asked(self) -> Range:
+        """The ids of messages that are wanted."""
+        first = 1 if self.after is None else max(1, snowflake_at(_epoch_ns(self.after)))
+        return first, LAST if self.before is None else snowflake_at(_epoch_ns(self.before)) - 1
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with has to have in common with the new one, as JSON."""

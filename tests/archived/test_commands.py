@@ -16,7 +16,7 @@ from discordfs.archived.search import match_of
 from discordfs.cli.archive_reading import COMMANDS
 from discordfs.cli.common import exit_code
 from discordfs.errors import MissingError, UsageError
-from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message
+from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message, put_coverage
 from tests.archived.test_pages import store_media
 
 JANUARY, FEBRUARY = id_at("2024-01-05"), id_at("2024-02-05")
@@ -164,7 +164,7 @@ class TestSummary:
             summary={"num_channels": 1, "num_messages": 3},
         )
         put(run / "run.meta.json", run={"completed": True}, summary={"num_http_requests": 5})
-        put(run / "coverage.json", channels={str(CHANNEL): {"ranges": [[0, JANUARY], [5, FEBRUARY]]}})
+        put_coverage(run, [[0, JANUARY], [5, FEBRUARY]])
         said = "\n".join(archive.lines("summary"))
         for text in (
             "claims num_messages 9, counted 2",

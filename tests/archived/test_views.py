@@ -16,7 +16,18 @@ from discordfs.archived.catalogue import Catalogue
 from discordfs.archived.root import remember_added
 from discordfs.archived.views import update_views
 from discordfs.remote.base import snowflake_ns
-from tests.archived.making import CHANNEL, DIRECT, GUILD, THREAD, RunMaker, at, id_at, lines, message
+from tests.archived.making import (
+    CHANNEL,
+    DIRECT,
+    GUILD,
+    THREAD,
+    RunMaker,
+    at,
+    id_at,
+    lines,
+    message,
+    put_coverage,
+)
 
 SERVER = f"The server ({GUILD})"
 JANUARY, FEBRUARY, MARCH = id_at("2024-01-05"), id_at("2024-02-05"), id_at("2024-03-05")
@@ -220,8 +231,7 @@ def test_coverage_says_what_is_known_and_what_is_not(tmp_path: Path) -> None:
     maker.page([message(JANUARY), message(JANUARY + 1)], after=JANUARY - 1, limit=2)
     maker.page([message(FEBRUARY), message(FEBRUARY + 1)], after=FEBRUARY - 1, limit=2)
     path = maker.write()
-    claims = {"format": 1, "channels": {str(CHANNEL): {"ranges": [[0, 5]]}}}
-    (path / "coverage.json").write_text(json.dumps(claims))
+    put_coverage(path, [[0, 5]])
     update_views(tmp_path)
     said = json.loads((channel(tmp_path) / "coverage.json").read_text())
     assert said["ranges"] == [[JANUARY, JANUARY + 1], [FEBRUARY, FEBRUARY + 1]]
