@@ -75,6 +75,8 @@ ORDER = (
     "archived",
     "capture",
     "archive",
+    "clipping",
+    "clips",
     "tree",
     "statstruct",
     "orphans",

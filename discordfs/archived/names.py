@@ -29,7 +29,7 @@ _ID_AT_END = re.compile(r" \((\d+)\)$")
 def named(name: str, number: int) -> str:
     """Of a server, channel or thread: "general (123)"."""
     ending = f" ({number})"
-    return _shortened(clean(name), NAME_MAX - len(ending)) + ending
+    return shortened(clean(name), NAME_MAX - len(ending)) + ending
 
 
 def number_of(directory: str) -> int | None:
@@ -40,11 +40,9 @@ def number_of(directory: str) -> int | None:
 
 def file_named(name: str, number: int) -> str:
     """Of an attachment: "123-holiday.jpg". Its extension stays."""
-    start, cleaned = f"{number}-", clean(name)
-    match = _EXTENSION.search(cleaned)
-    ending = match[0] if match else ""
-    stem = cleaned[: len(cleaned) - len(ending)]
-    return start + _shortened(stem, NAME_MAX - len(start) - len(ending)) + ending
+    start = f"{number}-"
+    stem, ending = split_extension(clean(name))
+    return start + shortened(stem, NAME_MAX - len(start) - len(ending)) + ending
 
 
 def clean(name: str) -> str:
@@ -58,13 +56,20 @@ def clean(name: str) -> str:
     return letters or "_"
 
 
+def split_extension(name: str) -> tuple[str, str]:
+    """("holiday", ".jpg"); the second is empty without one."""
+    match = _EXTENSION.search(name)
+    ending = match[0] if match else ""
+    return name[: len(name) - len(ending)], ending
+
+
 def _is_bad(letter: str) -> bool:
     if letter == "\u200d":  # joins emoji to one
         return False
     return letter == "/" or unicodedata.category(letter) in _BAD_CATEGORIES
 
 
-def _shortened(text: str, size: int) -> str:
+def shortened(text: str, size: int) -> str:
     """At most `size` bytes of it, at the border of a character."""
     data = text.encode("utf-8")
     if len(data) <= size:
