@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import as_root, chromium, lacking
 from tests.mounting import EmulatorProcess, MountedDrive, new_drive
 from tests.people import nobodys_python, readable_house
 
-__all__ = ["nobodys_python", "readable_house"]  # fixtures for all tests
+__all__ = ["as_root", "chromium", "nobodys_python", "readable_house"]  # fixtures for all tests
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,14 +132,9 @@ def no_leaked_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fuse_available() -> None:
-    """What a real mount needs. Without it a test is skipped, with the reason; in CI it fails."""
-    reason = ""
+    """What a real mount needs."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        reason = "/dev/fuse cannot be opened"
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, and CI=true says that it must be there")
-    if reason:
-        pytest.skip(reason)
+        lacking("/dev/fuse cannot be opened")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import lacking
 from tests.mounting import ROOT
 
 NOBODY = 65534
@@ -72,10 +73,8 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def readable_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def readable_house(as_root: None) -> Iterator[Path]:
     """This checkout at a path that every user may walk, wherever it lies: a bind mount."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
     base = Path("/tmp") / f"discordfs-tests-{os.getpid()}"
     house = base / "house"
     house.mkdir(parents=True, mode=0o755)
@@ -96,13 +95,17 @@ def nobodys_python(readable_house: Path) -> tuple[tuple[str, ...], str]:
     """(command, PYTHONPATH) with which nobody can run the package."""
     packages = next((readable_house / ".venv" / "lib").glob("python3.*/site-packages"), None)
     if packages is None:
-        pytest.skip("the tests run without .venv, so nobody else could use its packages")
+        lacking("the tests run without .venv, so nobody else could use its packages")
     path = f"{readable_house}:{packages}"
-    for python in (str(readable_house / ".venv" / "bin" / "python"), "/usr/bin/python3"):
-        command = as_nobody([python])
-        # It must be able to start itself once more, as a demo does.
-        again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
-        probe = [*command, "-c", f"import discordfs.cli.mount; {again}"]
-        if subprocess.run(probe, env={"PYTHONPATH": path}, capture_output=True, check=False).returncode == 0:
-            return command, path
-    pytest.skip("there is no Python here that another user can run with these packages")
+    pythons = (str(readable_house / ".venv" / "bin" / "python"), "/usr/bin/python3")
+    command = next((as_nobody([each]) for each in pythons if _works(as_nobody([each]), path)), None)
+    if command is None:
+        lacking("there is no Python here that another user can run with these packages")
+    return command, path
+
+
+def _works(command: Sequence[str], path: str) -> bool:
+    """It must be able to start itself once more, as a demo does."""
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+    probe = [*command, "-c", f"import discordfs.cli.mount; {again}"]
+    return subprocess.run(probe, env={"PYTHONPATH": path}, capture_output=True, check=False).returncode == 0

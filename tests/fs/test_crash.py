@@ -109,10 +109,8 @@ def test_sealed_bytes_without_an_intent_are_thrown_away(make_house: Callable[...
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(as_root: None, tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 48 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small filesystem")
     place = tmp_path / "disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(place)], check=True)

@@ -126,7 +126,7 @@ def test_umask_applies(place: Path) -> None:
     assert stat.S_IMODE((place / "folder").stat().st_mode) == 0o750
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.usefixtures("as_root")
 def test_owners(place: Path) -> None:
     path, link = place / "file", place / "link"
     path.touch()
@@ -222,7 +222,7 @@ def test_df_shows_what_is_alive(real_drive: MountedDrive) -> None:
     assert int(run("df", "--output=used", "-B1", root).split()[1]) == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount for other users")
+@pytest.mark.usefixtures("as_root")
 def test_the_view_of_owners_and_modes_can_be_changed(real_drive: MountedDrive) -> None:
     path = real_drive.mountpoint / "file"
     path.touch()

@@ -20,7 +20,7 @@ from tests.mount.conftest import limited_drive
 from tests.mounting import wait_for_end
 from tests.people import NOBODY, Person, as_nobody
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.usefixtures("as_root")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def assert_same(one: Tree, other: Tree, entries: Path) -> None:
         assert (mine.target, dict(mine.xattrs)) == (theirs.target, dict(theirs.xattrs)), entry.path
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices are root's business")
+needs_root = pytest.mark.usefixtures("as_root")
 
 
 def test_only_what_no_record_says_is_stranded(first: Machine) -> None:

@@ -318,7 +318,7 @@ def test_a_key_kept_elsewhere_is_changed_there(locked: Path, tmp_path: Path) -> 
     assert os.listdir(link.parent) == ["key"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+@pytest.mark.usefixtures("as_root")
 def test_a_key_keeps_its_owner(locked: Path) -> None:
     os.chown(locked, 12345, 23456)
     write_key_file(locked, KEY, replace=True)
