@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discordfs.capture.coverage import LAST, Ledger, covered_of, joined, missing, to_ask
+from discordfs.archived.coverage import covered_of
+from discordfs.archived.ranges import LAST, joined, lacking
+from discordfs.capture.coverage import Ledger, to_ask
 from discordfs.capture.invites import codes_in
 from discordfs.capture.job import Mark
 from discordfs.capture.lines import Form, NoJson, decoded
@@ -200,7 +202,7 @@ def test_ranges_say_the_same_as_sets(ranges: list[tuple[int, int]], one: int, ot
     whole = joined(ranges)
     assert {number for begins, ends in whole for number in range(begins, ends + 1)} == covered
     assert all(after[0] > before[1] + 1 for before, after in pairwise(whole))
-    gaps = {number for begins, ends in missing(ranges, first, last) for number in range(begins, ends + 1)}
+    gaps = {number for begins, ends in lacking([(first, last)], ranges) for number in range(begins, ends + 1)}
     assert gaps == set(range(first, last + 1)) - covered
 
 
