@@ -30,7 +30,7 @@ MEDIA, DATABASE = "media", "media.sqlite"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS media (
     key          TEXT PRIMARY KEY,
-    kind         TEXT NOT NULL,      -- attachments, volume, embeds, avatars, emojis, stickers
+    kind         TEXT NOT NULL,      -- attachments, embeds, avatars, emojis, stickers
     sha256       TEXT NOT NULL,      -- '' while there is no file
     size         INTEGER NOT NULL,   -- bytes
     content_type TEXT NOT NULL,
@@ -38,9 +38,13 @@ CREATE TABLE IF NOT EXISTS media (
     url_path     TEXT NOT NULL,      -- of the address, without host and signature
     status       INTEGER NOT NULL,   -- of the last answer, 0 without one
     error        TEXT NOT NULL,      -- '' when there is a file
-    at           TEXT NOT NULL       -- when it was last tried, ISO 8601
+    at           TEXT NOT NULL,      -- when it was last tried, ISO 8601
+    channel      INTEGER NOT NULL DEFAULT 0,  -- of the message that showed it last, 0: of none
+    message      INTEGER NOT NULL DEFAULT 0,  -- who may give a fresh address; 0: nobody can
+    refused      INTEGER NOT NULL DEFAULT 0   -- how many runs had a fresh address refused
 );
 """
+_LATER = ("channel", "message", "refused")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _QUERY = "SELECT sha256, name FROM media WHERE key = ? AND sha256 != ''"
 
@@ -105,6 +109,30 @@ def _opened(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30.0)
 
 
+def open_store(database: Path) -> sqlite3.Connection:
+    """A store's table, open; a power cut may take the last rows, which name nothing that is not there."""
+    connection = sqlite3.connect(database, isolation_level=None, timeout=60.0, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    _bring_up(connection)
+    return connection
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    """Makes the table, or gives one of an earlier release the columns that it lacks."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(SCHEMA)
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(media)")}
+        for name in _LATER:
+            if name not in columns:
+                connection.execute(f"ALTER TABLE media ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
 def import_media(root: Path, source: Path) -> int:
     """Copies what the store of the archive at `source` has and that of `root` lacks; how many files that was.
     One that is not what its name says is left out."""
@@ -113,9 +141,9 @@ def import_media(root: Path, source: Path) -> int:
         return 0
     make_directory(root / MEDIA)
     count = 0
-    with closing(_opened(store / DATABASE)) as old, closing(sqlite3.connect(root / MEDIA / DATABASE)) as new:
-        new.executescript(SCHEMA)
-        columns = [row[1] for row in new.execute("PRAGMA table_info(media)")]
+    with closing(_opened(store / DATABASE)) as old, closing(open_store(root / MEDIA / DATABASE)) as new:
+        known = {row[1] for row in new.execute("PRAGMA table_info(media)")}
+        columns = [row[1] for row in old.execute("PRAGMA table_info(media)") if row[1] in known]
         names = ", ".join(columns)
         for row in old.execute(f"SELECT {names} FROM media WHERE sha256 != ''"):
             count += _taken(store, root / MEDIA, row[columns.index("sha256")])
@@ -123,7 +151,6 @@ def import_media(root: Path, source: Path) -> int:
                 marks = ", ".join("?" * len(columns))
                 new.execute("DELETE FROM media WHERE key = ? AND sha256 = ''", (row[columns.index("key")],))
                 new.execute(f"INSERT OR IGNORE INTO media ({names}) VALUES ({marks})", row)
-        new.commit()
     return count
 
 

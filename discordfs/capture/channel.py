@@ -27,8 +27,8 @@ from discordfs.capture import reactions, threads
 from discordfs.capture.asking import FAILURES, REFUSALS, into, told
 from discordfs.capture.invites import look_up
 from discordfs.capture.job import Job, Mark, Stamp
-from discordfs.capture.media import Item
 from discordfs.capture.recordfile import RecordFile
+from discordfs.capture.renewing import renewed
 from discordfs.capture.scope import HOLDS_MESSAGES, HOLDS_THREADS
 from discordfs.errors import Forbidden, Unavailable
 from discordfs.remote.base import Exchange, snowflake_at
@@ -179,26 +179,10 @@ class ChannelCapture:
                 if message.get("thread"):
                     threads.note(job, message["thread"], self._one.guild)
         if job.media is not None:
-            found = {
-                item.key: (item, message["id"]) for message in messages for item in job.media.wants(message)
-            }
-            job.media.fetch_all(
-                [(item, partial(self._renewed, file, item, id_)) for item, id_ in found.values()]
-            )
+            found = {item.key: item for message in messages for item in job.media.wants(message)}
+            job.media.fetch_all(list(found.values()), partial(renewed, job, record))
         self._look_for_contents(messages)
         file.commit()
-
-    def _renewed(self, file: RecordFile, item: Item, message: int | str) -> str | None:
-        """A fresh address, by asking for the message again; None when it has the file no more."""
-        media = self._job.media
-        if media is None or item.kind != "attachments":
-            return None
-        route, record = f"/channels/{self._one.id}/messages/{message}", into(file, self._job.form)
-        try:
-            again = self._job.asker.get(route, record)
-        except REFUSALS:
-            return None
-        return next((each.url for each in media.wants_again(again) if each.key == item.key), None)
 
     def _look_for_contents(self, messages: Sequence[Mapping[str, Any]]) -> None:
         others = [

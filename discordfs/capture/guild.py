@@ -8,12 +8,14 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from discordfs.archived.coverage import NOWHERE
 from discordfs.capture import media, threads
 from discordfs.capture.asking import FAILURES, REFUSALS, Recorder, into, told
 from discordfs.capture.job import Job
+from discordfs.capture.renewing import renewed
 from discordfs.capture.scope import WORTH_A_FILE, Channel, channel_of
 
 _MEMBERS = 1000
@@ -64,7 +66,7 @@ def _part(job: Job, guild: int, part: str, record: Recorder) -> None:
         found = job.asker.get(f"/guilds/{guild}/{part}", record)
         make = {"emojis": media.emoji, "stickers": media.sticker}.get(part)
         if make is not None and job.media is not None:
-            _fetch(job, [make(each, job.media.cdn) for each in found])
+            _fetch(job, guild, [make(each, job.media.cdn) for each in found])
 
     _allowed(job, f"server {guild}: {part}", ask)
 
@@ -78,17 +80,17 @@ def _members(job: Job, guild: int, record: Recorder) -> None:
         job.guild_file(guild).commit()
         if job.media is not None:
             cdn = job.media.cdn
-            _fetch(job, [item for each in page for item in media.avatar(each["user"], cdn)])
+            _fetch(job, guild, [item for each in page for item in media.avatar(each["user"], cdn)])
         newest = max((int(each["user"]["id"]) for each in page), default=0)
         if len(page) < _MEMBERS or newest <= after:
             return
         after = newest
 
 
-def _fetch(job: Job, items: Sequence[media.Item]) -> None:
+def _fetch(job: Job, guild: int, items: Sequence[media.Item]) -> None:
     if job.media is not None:
         lacking = job.media.lacking({each.key: each for each in items})
-        job.media.fetch_all([(item, lambda: None) for item in lacking])
+        job.media.fetch_all(lacking, partial(renewed, job, into(job.guild_file(guild), job.form)))
 
 
 def _allowed(job: Job, what: str, step: Callable[[], None]) -> None:

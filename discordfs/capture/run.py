@@ -23,7 +23,7 @@ from typing import Any
 from discordfs.archived.coverage import NOWHERE, read_coverage
 from discordfs.archived.mediafiles import MEDIA
 from discordfs.archived.runs import COVERAGE, RUN_META, STATE, folder_of, read_meta
-from discordfs.capture import earlier, guild, profile
+from discordfs.capture import earlier, guild, profile, renewing
 from discordfs.capture.asking import FAILURES, PATIENCE, REFUSALS, Asker, Recorder, into, told
 from discordfs.capture.channel import ChannelCapture
 from discordfs.capture.job import Job, Mark, mark_of
@@ -223,6 +223,7 @@ class Capture:
             for mark in [each for each in job.marks.values() if not each.done]:
                 self._enqueue(mark.channel)
             self._wait_for_channels()
+            renewing.try_again(job, self._turn)
             if live is not None:
                 live.stay(settings.live_s, self._is_resumed)
         finally:
