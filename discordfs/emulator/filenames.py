@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 _TYPES = mimetypes.MimeTypes(filenames=())
+_TYPES.add_type("video/x-matroska", ".mkv")  # Python learned it late
 _IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".avif", ".heic", ".apng"}
 )

@@ -70,7 +70,8 @@ class Post:
     """A message to be made: by whom, so many days ago, with files by name; `more` is the rest of its body.
 
     `key` names it for others; `edited` is what it says in the end; `reactions` are emojis with who reacts
-    (`*`: the whole crowd), those with a `!` in front as bursts.
+    (`*`: the whole crowd), those with a `!` in front as bursts. What follows a `#` in a file's name tells it
+    from others of that name.
     """
 
     channel: str
@@ -150,6 +151,8 @@ TALKS = (
     Talk("answered", "help", "anna", 7.5, "Solved", first="How?", tags=("solved",), archived=True),
     Talk("photo", "gallery", "anna", 7, "Sunset", first="Look", files=("sunset.png",), tags=("photo",)),
     Talk("old-photo", "gallery", "bruno", 6.5, "CON", first="Old", files=("old.png",), archived=True),
+    Talk("takes", "clips", "anna", 10.88, "Other takes", of="evening"),
+    Talk("film", "gallery", "anna", 7.1, "Sunset, moving", first="It sinks", files=("sunset.mp4",)),
     Talk("behind-closed-doors", "closed", "anna", 6, "Behind closed doors"),
     *(Talk(f"many-{n}", "notes", "bruno", 5 + n / 100, f"Archived {n}", archived=True) for n in range(60)),
 )
@@ -259,6 +262,23 @@ POSTS = (
     Post("photo", "bruno", 6.9, "Wow", reactions=(("🔥", ("bruno",)),)),
     Post("behind-closed-doors", "anna", 5.95, "Nor this."),
     *(Post("general", "bruno", 30 - n / 20, f"Day by day, {n}") for n in range(230)),
+    Post("clips", "anna", 10.9, "The whole evening.\nAlmost.", ("index-last.mp4",), key="evening"),
+    Post("clips", "carla", 10.8, "Held upright", ("upright.mp4", "portrait.mp4")),
+    Post("clips", "mallory", 10.7, f"{SCRIPT} of <@{{user:anna}}>", ("wide-pixels.mp4", "notes.txt")),
+    Post("clips", "bruno", 10.6, "", ("screen.webm", "phone.mov", "screen.mkv")),
+    Post("clips", "bruno", 10.5, "It begins in the dark", ("dark-start.mp4",)),
+    Post("clips", "anna", 10.4, "Again", ("again.mp4",)),
+    Post("clips", "anna", 10.3999, "And again", ("again.mp4#2",)),
+    Post("clips", "carla", 10.3, "||How it ends||", ("SPOILER_ending.mp4",)),
+    Post("clips", "bruno", 10.2, "No extension", ("recording",)),
+    Post("clips", "anna", 10.1, "How it starts", ("ending.mp4",), edited="How it *ends*"),
+    Post("clips", "anna", 10.05, "Better not.", ("gone.mp4",), deleted=True),
+    Post("clips", "mallory", 9.9, "Broken", ("cut-off.mp4", "garbage.mp4", "empty.mp4", "cut-off.webm")),
+    Post("clips", "hook:Build <b>", 9.8, "Nightly", ("long.mp4",)),
+    Post("takes", "bruno", 10.85, "Mine", ("first-try.mp4#2",)),
+    Post("dots", "dots", 5.75, "", ("take-1.MP4#2",)),
+    Post("dm:anna", "anna", 4.3, "For you alone", ("private.mp4",)),
+    Post("notes", "carla", 4.2, forward_of="evening"),
 )
 _COMMAND = {"id": "{user:anna}", "type": 2, "user": "{person:anna}", "authorizing_integration_owners": {}}
 _WATCHED = {
