@@ -221,7 +221,7 @@ def connect(
 def with_views(drive: Filesystem, state: StateDirectory, settings: Settings) -> Grafted:
     """The drive as it is mounted: with archive/ in its root, unless it is to be a pure drive."""
     is_pure = settings.views == "none"
-    return Grafted(drive, {} if is_pure else {b"archive": ArchiveTree(state.path / "archive")})
+    return Grafted(drive, {} if is_pure else {b"archive": ArchiveTree(state.archive)})
 
 
 def volume_entry(volume: Volume) -> VolumeEntry:

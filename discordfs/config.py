@@ -176,6 +176,14 @@ class StateDirectory:
         return self.path / "cache"
 
     @property
+    def archive(self) -> Path:
+        return self.path / "archive"
+
+    @property
+    def clips(self) -> Path:
+        return self.path / "clips"
+
+    @property
     def emulator(self) -> Path:
         return self.path / "emulator"
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from discordfs.errors import EntryExists, NoEntry
-from discordfs.model import Attr, Caller, Opened
+from discordfs.model import Attr, Caller, DirEntry, Opened
 
 
 class LocalTree:
@@ -33,6 +33,10 @@ class LocalTree:
             return _attr(os.lstat(self._at(path)))
         except (FileNotFoundError, NotADirectoryError):
             raise NoEntry(os.fsdecode(path)) from None
+
+    def readdir(self, path: bytes) -> Sequence[DirEntry]:
+        with os.scandir(self._at(path)) as entries:
+            return [_entry(each) for each in entries]
 
     def readlink(self, path: bytes) -> bytes:
         return os.readlink(self._at(path))
@@ -75,6 +79,9 @@ class LocalTree:
             os.unlink(self._at(path))
         except FileNotFoundError:
             raise NoEntry(os.fsdecode(path)) from None
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        os.rename(self._at(old), self._at(new))
 
     def chmod(self, path: bytes, mode: int) -> None:
         os.chmod(self._at(path), mode)
@@ -152,3 +159,8 @@ def _attr(status: os.stat_result) -> Attr:
         mtime_ns=status.st_mtime_ns,
         ctime_ns=status.st_ctime_ns,
     )
+
+
+def _entry(entry: os.DirEntry[bytes]) -> DirEntry:
+    status = entry.stat(follow_symlinks=False)
+    return DirEntry(entry.name, status.st_ino, stat.S_IFMT(status.st_mode))

@@ -277,6 +277,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "archived/test_commands.py::TestImport",
         "archived/test_whole.py::test_every_message_that_a_capture_has_is_in_the_views_once",
     ),
+    "`recover` brings them back and makes the views anew": (
+        "mount/test_archive_kept.py::test_recover_brings_the_archive_back",
+        "archived/test_on_drive.py::test_what_comes_back_is_what_went",
+    ),
     "read-only (`EROFS`), once there is something in it": (VIEWS + "test_nothing_is_written_there",),
     "new runs appear without a remount": (
         VIEWS + "test_a_new_run_appears_without_a_remount_and_reads_as_it_is",

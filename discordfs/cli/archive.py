@@ -16,6 +16,7 @@ import click
 
 from discordfs.cli.common import state_of, state_option
 from discordfs.config import StateDirectory, parse_duration
+from discordfs.errors import UsageError
 
 _CAPTURE, _READING = "discordfs.cli.archive_capture", "discordfs.cli.archive_reading"
 
@@ -50,6 +51,7 @@ class ArchiveOptions:
     estimate: bool
     rate: int
     as_json: bool
+    to_drive: bool
 
 
 class _LazyGroup(click.Group):
@@ -66,7 +68,7 @@ class _LazyGroup(click.Group):
 
 def archive_root(state: StateDirectory, given: Path | None) -> Path:
     """Where an archive is unless it is said where: in the state directory, so that the mount shows it."""
-    return given.resolve() if given is not None else state.path / "archive"
+    return given.resolve() if given is not None else state.archive
 
 
 @click.group(cls=_LazyGroup)
@@ -116,6 +118,9 @@ def archive_root(state: StateDirectory, given: Path | None) -> Path:
     show_default=True,
     help="Requests a second at most, in all; Discord allows a bot 50.",
 )
+@click.option(
+    "--to-drive", is_flag=True, help="Keep the archive on the volume too, so that 'recover' brings it back."
+)
 @click.option("--json", "as_json", is_flag=True, help="For scripts: the result as one line of JSON.")
 @state_option
 @click.pass_context
@@ -137,12 +142,15 @@ def archive(
     live_for: str | None,
     estimate: bool,
     rate: int,
+    to_drive: bool,
     as_json: bool,
     state_dir: Path | None,
 ) -> None:
     """Keeps channels in archival quality: everything that Discord answers, as it came. Options stand before
     the subcommand."""
     state = state_of(state_dir)
+    if to_drive and output_dir is not None:
+        raise UsageError("--to-drive keeps the state directory's own archive: leave out -o")
     context.obj = ArchiveOptions(
         state=state,
         root=archive_root(state, output_dir),
@@ -161,6 +169,7 @@ def archive(
         estimate=estimate,
         rate=rate,
         as_json=as_json,
+        to_drive=to_drive,
     )
 
 

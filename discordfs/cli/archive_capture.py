@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from discordfs import archive as library
 from discordfs.cli.archive import ArchiveOptions, archive_root
+from discordfs.cli.archive_keeping import KEPT, check_volume, keep_on_drive
 from discordfs.cli.archive_reading import refresh_views
 from discordfs.cli.common import DONE, FAILED, UNREACHABLE, complain
 from discordfs.config import DISCORD_API, StateDirectory, api_of
@@ -88,8 +89,12 @@ def _do(context: click.Context, mode: str, ids: tuple[int, ...]) -> None:
             library.estimate(token.reveal(), settings, api=api, requests_a_second=options.rate), options
         )
         return
+    if options.to_drive:
+        check_volume(options.state)
     result = _captured(settings, token, api, options)
     _bring_views_up(options)
+    if options.to_drive:
+        keep_on_drive(options.state, options.root)
     context.exit(_show(result, options))
 
 
@@ -220,7 +225,8 @@ def _show(result: library.Result, options: ArchiveOptions) -> int:
             "the contents of others' messages came empty: allow the intent MESSAGE_CONTENT in Discord's"
             " developer portal, and capture again"
         )
-    click.echo(f"{result.num_messages} messages, {result.num_http_requests} requests. {_HERE}", err=True)
+    where = KEPT if options.to_drive else _HERE
+    click.echo(f"{result.num_messages} messages, {result.num_http_requests} requests. {where}", err=True)
     if result.failures:
         return UNREACHABLE
     return FAILED if result.contents_came_empty or result.is_target_refused else DONE

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from discordfs.cli.archive_keeping import bring_from_volume
 from discordfs.cli.common import human, shown_progress, state_of, state_option
 from discordfs.cli.passphrase import is_interactive, unlock
 from discordfs.compose import Account, Connection, connect
@@ -68,7 +69,9 @@ def recover(
         _check_room(state, key)
         recovered = _install(state, key, key_file, search.build(_draft(state), reader, look), account.api)
         problems = [*search.problems, *recovered.problems, *search.limits_of(recovered, guild)]
-    _show(recovered, problems)
+        _show(recovered, problems)
+        if trouble := bring_from_volume(state, account, VolumeKeys(key.master)):
+            click.echo(f"note: {trouble}")
 
 
 # --- the key ----------------------------------------------------------------------------------------
