@@ -85,6 +85,10 @@ class Server:
     def new_channel(self, name: str, **more: Any) -> int:
         return int(self.ask("POST", f"/guilds/{self.guild}/channels", {"name": name, **more})["id"])
 
+    def discord_channels(self) -> list[int]:
+        """All of the server's that hold messages."""
+        return [int(each["id"]) for each in self.ask("GET", f"/guilds/{self.guild}/channels")]
+
     def run(self, mode: str = "guild", *targets: int, **settings: Any) -> Run:
         """A run of the server, or of these targets."""
         given = targets or ((self.guild,) if mode == "guild" else ())
