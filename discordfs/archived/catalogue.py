@@ -19,7 +19,7 @@ from typing import Any, Self
 from discordfs.archived.observing import Mark
 from discordfs.archived.ranges import Range
 
-_OUTPUT = 1
+_OUTPUT = 2
 """To be raised when the derived files are to look different: then all are made anew."""
 
 _SCHEMA = """
@@ -66,12 +66,12 @@ CREATE TABLE month(                 -- where each month begins in a channel's fi
     newest_id INTEGER NOT NULL,
     PRIMARY KEY (channel, month)
 );
-CREATE TABLE attachment(            -- named in a message; linked once the media store has it
+CREATE TABLE picture(               -- a file that messages show; linked once the media store has it
     channel INTEGER NOT NULL,
-    id INTEGER NOT NULL,
-    message INTEGER NOT NULL,
+    key TEXT NOT NULL,              -- the media store's (pictures.py)
+    message INTEGER NOT NULL,       -- the first that shows it
     is_linked INTEGER NOT NULL,
-    PRIMARY KEY (channel, id)
+    PRIMARY KEY (channel, key)
 );
 CREATE TABLE said(                  -- one row for each message in `words`, under the same number
     number INTEGER PRIMARY KEY,
@@ -247,7 +247,7 @@ class Catalogue:
         """What comes now is said anew from this month on."""
         run, key = self._connection.execute, (channel, first_id)
         run("DELETE FROM month WHERE channel = ? AND month >= ?", (channel, month))
-        run("DELETE FROM attachment WHERE channel = ? AND message >= ?", key)
+        run("DELETE FROM picture WHERE channel = ? AND message >= ?", key)
         run("DELETE FROM words WHERE rowid IN (SELECT number FROM said WHERE channel = ? AND id >= ?)", key)
         run("DELETE FROM said WHERE channel = ? AND id >= ?", key)
 
@@ -268,18 +268,20 @@ class Catalogue:
         row = (run, size, mtime_ns, json.dumps(list(channels.items())))
         self._connection.execute("INSERT OR REPLACE INTO heard VALUES (?,?,?,?)", row)
 
-    # --- attachments ---
+    # --- pictures and other files ---
 
-    def add_attachments(self, channel: int, rows: Iterable[tuple[int, int, bool]]) -> None:
-        """(attachment, message, whether its bytes are linked)."""
+    def add_pictures(self, channel: int, rows: Iterable[tuple[str, int, bool]]) -> None:
+        """(key, message, whether its bytes are linked)."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO attachment VALUES (?,?,?,?)", ((channel, *row) for row in rows)
+            "INSERT INTO picture VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET"
+            " message = min(message, excluded.message), is_linked = excluded.is_linked",
+            ((channel, *row) for row in rows),
         )
 
-    def unlinked(self, channel: int) -> list[tuple[int, int]]:
-        """(attachment, message) of those that were not in the media store."""
+    def unlinked(self, channel: int) -> list[tuple[str, int]]:
+        """(key, first message) of those that were not in the media store."""
         found = self._connection.execute(
-            "SELECT id, message FROM attachment WHERE channel = ? AND NOT is_linked", (channel,)
+            "SELECT key, message FROM picture WHERE channel = ? AND NOT is_linked", (channel,)
         )
         return found.fetchall()
 

@@ -16,17 +16,20 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from discordfs.archived import people
 from discordfs.archived.catalogue import Catalogue, Month, Read, Sizes, Words
 from discordfs.archived.history import history_lines
-from discordfs.archived.htmlview import Place, index_page, relative
+from discordfs.archived.htmlview import Place
 from discordfs.archived.mediafiles import MediaFiles
-from discordfs.archived.merge import Covering, Merged, merge
+from discordfs.archived.merge import Covering, Merged, body_of, merge
 from discordfs.archived.monthpages import Pages
 from discordfs.archived.observing import Observation, Seen, observe, observe_heard, place_of
+from discordfs.archived.pageframe import Below, index_page, relative
+from discordfs.archived.pictures import keys_of
 from discordfs.archived.ranges import LAST, Range, gaps, joined
 from discordfs.archived.runs import Run, Source
 from discordfs.archived.sorting import Sorter
@@ -38,6 +41,7 @@ MESSAGES, HISTORY, TEXT, HTML, MEDIA = "messages.jsonl", "history.jsonl", "messa
 COVERAGE, THREADS = "coverage.json", "threads"
 
 _BATCH = 500
+_REMEMBERED = 8192  # files that messages show
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ChannelPlan:
-    """A channel to be built: `directory` below views/, `title` and `server` as people call them, `thread`
-    gives where a thread's pages lie as seen from this channel's html/."""
+    """A channel to be built: `directory` below views/, `title` and `server` as people call them; `pages` and
+    `name` as in htmlview.Place, `threads` those below it."""
 
     id: int
     directory: str
     title: str
     server: str
     origins: tuple[Origin, ...]
-    thread: Callable[[int], str]
-    threads: tuple[tuple[str, str], ...] = ()
+    pages: Callable[[int], str]
+    name: Callable[[str], str]
+    threads: tuple[Below, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class ChannelBuilder:
         self._views = views
         self._catalogue = catalogue
         self._media = media
+        self._media_link = lru_cache(_REMEMBERED)(self._linked)
+        self._noted: set[str] = set()
         self._known = catalogue.sources(plan.id)
         self._reads: list[Read] = []
         self._trouble: list[str] = []
@@ -149,9 +156,9 @@ class ChannelBuilder:
         return any(_size(self._folder / name) != size for name, size in wanted.items())
 
     def _start_of_media(self) -> int:
-        """The first message whose attachment has come since; LAST if none has."""
+        """The first message that shows a file that has come since; LAST if none has."""
         waiting = self._catalogue.unlinked(self._plan.id)
-        return min((message for number, message in waiting if self._media.has_any([number])), default=LAST)
+        return min((message for key, message in waiting if self._media.has(key)), default=LAST)
 
     def _rounded(self, start: int, months: Sequence[Month]) -> int:
         """The beginning of a month; that of the last one that there is if another begins, as it is linked
@@ -249,22 +256,31 @@ class ChannelBuilder:
     def _index(self, batch: Sequence[Merged]) -> None:
         """What search and media need of these messages."""
         self._catalogue.add_words(self._plan.id, map(_words, batch))
-        files = [
-            (number, each.id, bool(self._media.linked(number, self._folder / MEDIA)))
-            for each in batch
-            for number, _ in people.attachments(each.value)
-        ]
-        self._catalogue.add_attachments(self._plan.id, files)
+        shown = [(key, each.id) for each in batch for key in self._keys(each) if key not in self._noted]
+        rows = [(key, number, bool(self._media_link(key))) for key, number in shown]
+        self._catalogue.add_pictures(self._plan.id, rows)
+        self._noted = {key for key, _ in shown[-_REMEMBERED:]} | (
+            self._noted if len(self._noted) < _REMEMBERED else set()
+        )
 
-    def _media_link(self, attachment: int) -> str:
-        name = self._media.linked(attachment, self._folder / MEDIA)
+    @staticmethod
+    def _keys(merged: Merged) -> list[str]:
+        found = keys_of(merged.value)
+        for version in merged.versions[:-1]:
+            found += keys_of(body_of(version))
+        return found
+
+    def _linked(self, key: str) -> str:
+        """Where the file with this key lies as seen from a page, "" if there is none."""
+        name = self._media.linked(key, self._folder / MEDIA) if key else ""
         return relative("..", MEDIA, name) if name else ""
 
     def _place(self) -> Place:
-        return Place(self._plan.title, self._plan.server, self._media_link, self._plan.thread)
+        plan = self._plan
+        return Place(plan.id, plan.title, plan.server, self._media_link, plan.pages, plan.name)
 
     def _write_index(self, months: Sequence[Month]) -> None:
-        page = index_page(self._place(), months, self._plan.threads)
+        page = index_page(self._plan.title, self._plan.server, months, self._plan.threads)
         newest = months[-1].newest_id if months else 0
         put(self._folder / HTML / "index.html", page.encode("utf-8", "replace"), snowflake_ns(newest))
 

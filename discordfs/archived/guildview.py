@@ -17,10 +17,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from discordfs.archived.jsontext import DAMAGE
 from discordfs.archived.lines import Trouble
 from discordfs.archived.observing import Observation
-from discordfs.archived.people import thing
-from discordfs.archived.records import Record, whole_number
+from discordfs.archived.people import text, thing, things
+from discordfs.archived.records import Record, json_value, whole_number
 from discordfs.archived.runs import Source, read_records
 from discordfs.archived.sorting import Sorter
 from discordfs.archived.tails import new_file, put, sweep
@@ -64,9 +65,9 @@ def _take(record: Record, number: int, parts: dict[str, tuple[int, str]], member
                 body = record.verbatim(item).encode("utf-8", "surrogateescape")
                 members.add(Observation(user, record.at_ns, number, 0, body))
     elif parts.get(key, (0, ""))[0] <= record.at_ns:
-        text = _body(record)
-        if text:
-            parts[key] = record.at_ns, text
+        answer = _body(record)
+        if answer:
+            parts[key] = record.at_ns, answer
 
 
 def _body(record: Record) -> str:
@@ -92,6 +93,17 @@ def _write_members(members: Sorter, path: Path) -> None:
 def _chained(first: tuple[int, Any], rest: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     yield first
     yield from rest
+
+
+def role_names(folder: Path) -> dict[str, str]:
+    """What its roles are called, by mention ("@123"), as the guild.json in `folder` has it."""
+    try:
+        body = json_value((folder / GUILD).read_text("utf-8", "surrogateescape"))
+    except (FileNotFoundError, *DAMAGE):
+        return {}
+    shown = body if isinstance(body, dict) else {}
+    roles = things(shown, "roles") or things(thing(shown, "guild"), "roles")
+    return {f"@{each.get('id')}": text(each, "name") for each in roles}
 
 
 def guild_name(meta: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from discordfs.archived.names import file_named
+from discordfs.archived.names import media_named
 from discordfs.archived.tails import new_file
 from discordfs.disk import make_directory
 from discordfs.errors import Damaged
@@ -68,24 +68,25 @@ class MediaFiles:
         for _, connection in self._stores:
             connection.close()
 
-    def _found(self, attachment: int) -> tuple[Path, str] | None:
+    def _found(self, key: str) -> tuple[Path, str] | None:
         for directory, connection in self._stores:
-            row = connection.execute(_QUERY, (f"attachment:{attachment}",)).fetchone()
+            row = connection.execute(_QUERY, (key,)).fetchone()
             path = None if row is None else file_of(directory, row[0])
             if path is not None:
                 return path, row[1]
         return None
 
-    def has_any(self, attachments: Iterable[int]) -> bool:
-        return any(self._found(each) for each in attachments)
+    def has(self, key: str) -> bool:
+        return self._found(key) is not None
 
-    def linked(self, attachment: int, folder: Path) -> str:
-        """The attachment's name in `folder`, where it is linked if it was not; "" if the store lacks it."""
-        found = self._found(attachment)
+    def linked(self, key: str, folder: Path) -> str:
+        """The name in `folder` of the file with this key (pictures.py), which is linked there if it was not;
+        "" if the store lacks it."""
+        found = self._found(key)
         if found is None:
             return ""
         path, name = found
-        link = folder / file_named(name, attachment)
+        link = folder / media_named(key, name)
         if not link.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
             _link(path, link)

@@ -53,6 +53,12 @@ class Version:
     last: Observation
 
 
+def body_of(version: Version) -> Mapping[str, Any]:
+    """What it said, decoded."""
+    found = json_value(version.last.body.decode("utf-8", "surrogateescape"))
+    return found if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Tombstone:
     """The message was there at `after_ns` and is known to be gone at `by_ns` from file number `source`."""

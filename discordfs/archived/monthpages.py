@@ -14,8 +14,9 @@ from typing import IO
 
 from discordfs.archived import people
 from discordfs.archived.catalogue import Month
-from discordfs.archived.htmlview import PAGE_END, Place, day_head, message_html, page_head
+from discordfs.archived.htmlview import Place, message_html
 from discordfs.archived.merge import Merged
+from discordfs.archived.pageframe import day_head, page_end, page_head
 from discordfs.archived.tails import new_file
 from discordfs.remote.base import snowflake_ns
 
@@ -57,13 +58,14 @@ class Pages:
         if body is None:
             return
         with body:
-            head = page_head(self._place, self._month, self._before, after).encode("utf-8", "replace")
+            place, beside = self._place, (self._before, after)
+            head = page_head(place.channel, place.server, self._month, *beside).encode("utf-8", "replace")
             body.seek(0)
             with new_file(self._folder / f"{self._month}.html") as page:
                 page.write(head)
                 while piece := body.read(_STEP):
                     page.write(piece)
-                page.write(PAGE_END.encode())
+                page.write(page_end(*beside).encode())
         self._before = self._month
 
     def finish(self, months: Sequence[Month]) -> None:

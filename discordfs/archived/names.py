@@ -45,6 +45,16 @@ def file_named(name: str, number: int) -> str:
     return start + shortened(stem, NAME_MAX - len(start) - len(ending)) + ending
 
 
+def media_named(key: str, name: str) -> str:
+    """Of a file that the media store has under this key: "123-holiday.jpg" of an attachment, else
+    "emoji-123.png"."""
+    kind, _, rest = key.partition(":")
+    if kind == "attachment":
+        return file_named(name, int(rest))
+    match = _EXTENSION.search(clean(name))
+    return clean(f"{kind}-{rest.replace(':', '-')}") + (match[0] if match else "")
+
+
 def clean(name: str) -> str:
     """A name that is harmless by itself, "_" at least; it may be too long."""
     letters = "".join("_" if _is_bad(letter) else letter for letter in name)

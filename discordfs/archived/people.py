@@ -39,6 +39,9 @@ _CONTENTS = (
     *("stickers", "activity", "application", "call"),
 )
 _ORDINARY = frozenset({0, 19, 20, 21, 23})
+_DEPTH = 5  # how deep components lie in each other: Discord allows fewer
+TEXT_DISPLAY = 10
+"""The kind of component that is text."""
 
 
 def things(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -95,12 +98,6 @@ def snapshots(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [thing(each, "message") for each in things(value, "message_snapshots")]
 
 
-def attachments(value: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    """(id, attachment), those of forwarded messages too."""
-    found = [each for body in (value, *snapshots(value)) for each in things(body, "attachments")]
-    return [(number, each) for each in found if (number := whole_number(each.get("id"))) is not None]
-
-
 def is_empty(value: Mapping[str, Any]) -> bool:
     """Nothing is in it: as it comes without MESSAGE_CONTENT, or because there never was anything."""
     return not any(value.get(key) for key in _CONTENTS)
@@ -123,8 +120,24 @@ def _words(value: Mapping[str, Any]) -> Iterator[str]:
     yield text(thing(poll, "question"), "text")
     for answer in things(poll, "answers"):
         yield text(thing(answer, "poll_media"), "text")
+    yield from map(component_text, components(value))
     for inner in snapshots(value):
         yield from _words({**inner, "message_snapshots": None})
+
+
+def components(value: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Buttons, texts and whatever else a message is made of, those in others after them."""
+    for each in things(value, "components") if depth < _DEPTH else ():
+        yield each
+        yield from components(each, depth + 1)
+        if accessory := thing(each, "accessory"):
+            yield accessory
+
+
+def component_text(component: Mapping[str, Any]) -> str:
+    """The words on it; empty for one that has none."""
+    key = "content" if component.get("type") == TEXT_DISPLAY else "label"
+    return text(component, key) or text(component, "placeholder")
 
 
 def reactions(value: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -65,6 +65,9 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"| {line}" for line in _lines({**inner, "message_snapshots": None}))
     for embed in people.things(value, "embeds"):
         yield from (f"| {line}" for line in _embed(embed))
+    for component in people.components(value):
+        words, url = people.component_text(component), people.text(component, "url")
+        yield from (f"| {line}" for line in " ".join(filter(None, (words, url))).splitlines())
     for attachment in people.things(value, "attachments"):
         yield f"[file] {people.text(attachment, 'filename')} ({attachment.get('size', '?')} bytes)"
     for sticker in people.things(value, "sticker_items"):

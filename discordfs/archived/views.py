@@ -9,9 +9,11 @@ Threading: one process at a time (root.deriving); one thread.
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,10 @@ from discordfs.archived.channelview import (
     Origin,
     remove,
 )
-from discordfs.archived.htmlview import relative
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.names import DIRECT_MESSAGES, named, number_of
 from discordfs.archived.observing import channels_heard
+from discordfs.archived.pageframe import INDEX, Below, relative
 from discordfs.archived.records import whole_number
 from discordfs.archived.root import CATALOGUE, VIEWS, added_directories, deriving, known_runs
 from discordfs.archived.runs import THREAD_TYPES, Run, Source, member
@@ -87,6 +89,7 @@ class _Update:
         self._guilds: dict[int, _Guild] = {}
         self._below: dict[int, list[_Channel]] = {}
         self._names = catalogue.names()
+        self._roles: dict[int, dict[str, str]] = {}
 
     def run(self) -> Updated:
         self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -206,7 +209,8 @@ class _Update:
             title=channel.name or str(channel.id),
             server=self._guilds[channel.guild].name if channel.guild else DIRECT_MESSAGES,
             origins=tuple(channel.origins),
-            thread=self._thread_link,
+            pages=partial(self._pages, channel.directory),
+            name=partial(self._name, channel.guild),
             threads=tuple(self._threads_of(channel)),
         )
         try:
@@ -217,16 +221,22 @@ class _Update:
         ) as error:  # of one channel: a directory elsewhere that is gone, a file that cannot be read
             return Built(0, 0, 0, False, (f"{channel.directory}: {error}",))
 
-    def _thread_link(self, number: int) -> str:
-        thread = self._channels.get(number)
-        if thread is None or not thread.parent or not thread.origins:
+    def _pages(self, directory: str, number: int) -> str:
+        """The pages of a channel, as seen from those of the one in `directory`; "" if it has none."""
+        channel = self._channels.get(number)
+        if channel is None or not channel.origins:
             return ""
-        return relative("..", THREADS, self._names[number], HTML, "index.html")
+        return relative(*posixpath.relpath(f"{channel.directory}/{HTML}", f"{directory}/{HTML}").split("/"))
 
-    def _threads_of(self, channel: _Channel) -> Iterable[tuple[str, str]]:
+    def _name(self, guild: int, mention: str) -> str:
+        """Of a channel ("#123") of any server, or of a role ("@123") of this one."""
+        channel = self._channels.get(int(mention[1:])) if mention[0] == "#" else None
+        return channel.name if channel else self._roles.get(guild, {}).get(mention, "")
+
+    def _threads_of(self, channel: _Channel) -> Iterable[Below]:
         below = sorted(self._below.get(channel.id, ()), key=lambda thread: thread.id)
         return [
-            (thread.name or str(thread.id), self._thread_link(thread.id))
+            Below(thread.id, thread.name, f"{self._pages(channel.directory, thread.id)}/{INDEX}")
             for thread in below
             if thread.origins
         ]
@@ -236,10 +246,12 @@ class _Update:
         folder = self._views / self._names[number]
         known = self._catalogue.sources(number)
         if {read.key for read in known.values()} == {read.key for read in reads} and folder.is_dir():
+            self._roles[number] = guildview.role_names(folder)
             return
         guildview.write_guild([origin.source for origin in guild.origins], folder, self._views)
         with self._catalogue.change():
             self._catalogue.set_sources(number, reads)
+        self._roles[number] = guildview.role_names(folder)
 
 
 def _read_of(origin: Origin) -> Read:

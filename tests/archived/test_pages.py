@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 
 from discordfs.archived import people
 from discordfs.archived.htmlview import Place, message_html
-from discordfs.archived.markup import rendered
+from discordfs.archived.markup import Known, rendered
 from discordfs.archived.merge import merge
 from discordfs.archived.observing import Observation
+from discordfs.archived.pictures import keys_of
 from discordfs.archived.textview import harmless, message_text
 from discordfs.archived.views import update_views
-from tests.archived.making import CHANNEL, GUILD, RunMaker, at, id_at, message
+from discordfs.capture.media import items_of
+from tests.archived.making import CHANNEL, GUILD, THREAD, RunMaker, at, id_at, message
 
 FIRST = id_at("2024-01-05")
 HOSTILE = [
@@ -69,6 +71,18 @@ KEYS = (
     ),
     *("poll", "question", "text", "answers", "answer_id", "poll_media", "results", "answer_counts", "thread"),
     *("message_snapshots", "message", "referenced_message", "edited_timestamp", "mentions", "sticker_items"),
+    *(
+        "components",
+        "accessory",
+        "label",
+        "placeholder",
+        "image",
+        "thumbnail",
+        "proxy_url",
+        "avatar",
+        "footer",
+    ),
+    *("message_reference", "channel_id", "message_id", "format_type"),
 )
 
 
@@ -98,12 +112,12 @@ def assert_harmless(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_becomes_no_markup(text: str) -> None:
-    assert_harmless(rendered(text, {"@1": "<b>"}))
+    assert_harmless(rendered(text, Known(lambda mention: "<b>", lambda key: "../media/x.png")))
 
 
 @given(st.text(alphabet="<>\"'`*_~|[]()\\ \nabchtps:/&#@!1", max_size=200))
 def test_no_text_at_all_becomes_markup_of_its_own(text: str) -> None:
-    made = rendered(text, {})
+    made = rendered(text)
     assert_harmless(made)
     allowed = {"a", "strong", "em", "u", "s", "span", "pre", "code", "bdi", "time"}
     assert {tag for tag, _ in tags(made)} <= allowed
@@ -115,10 +129,11 @@ def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
 
 
 def test_markup_is_shown() -> None:
-    made = rendered("**b** _i_ ~~s~~ `<c>` <@7> <:wave:123> https://x.org/?a=1&b=2 \\*no\\*", {"@7": "Ada"})
+    known = Known({"@7": "Ada"}.get)  # type: ignore[arg-type]
+    made = rendered("**b** _i_ ~~s~~ `<c>` <@7> <:wave:123> https://x.org/?a=1&b=2 \\*no\\*", known)
     assert made == (
         "<strong>b</strong> <em>i</em> <s>s</s> <code>&lt;c&gt;</code> "
-        '<span class="mention">@<bdi>Ada</bdi></span> <span class="emoji">:wave:</span> '
+        '<span class="mention">@<bdi>Ada</bdi></span> <span class="mention">:wave:</span> '
         '<a href="https://x.org/?a=1&amp;b=2" rel="noopener noreferrer nofollow">'
         "https://x.org/?a=1&amp;b=2</a> *no*"
     )
@@ -126,9 +141,13 @@ def test_markup_is_shown() -> None:
 
 def test_hostile_lengths_cost_their_length() -> None:
     for text in ("*" * 50_000, "[" * 50_000, "||" * 20_000, "**_" * 10_000, "<t:" * 10_000, "`" * 50_000):
-        assert rendered(text, {})
+        assert rendered(text)
 
 
+NOWHERE = Place(1, "c", "s", lambda key: "", lambda number: "", lambda mention: "")
+EVERYWHERE = Place(
+    1, "c", "s", lambda key: "../media/x", lambda number: "../../c/html", lambda mention: "<i>"
+)
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
@@ -143,27 +162,29 @@ def test_no_body_whatever_ends_an_update(value: dict[str, Any]) -> None:
     other = json.dumps({**value, "content": "another"}).encode()
     observations = [Observation(FIRST, 1, 0, 0, body), Observation(FIRST, 2, 1, 0, other)]
     (merged,) = merge(observations, ())
-    place = Place("c", "s", lambda number: "", lambda number: "")
     assert message_text(merged).endswith("\n")
-    assert_harmless(message_html(merged, place))
+    for place in (NOWHERE, EVERYWHERE):
+        assert_harmless(message_html(merged, place))
     assert isinstance(people.searched(value), str)
-    assert isinstance(people.attachments(value), list)
+    assert all(isinstance(key, str) for key in keys_of(value))
 
 
 # --- whole pages -----------------------------------------------------------------------------------------
 
 
-def store_media(root: Path, attachment: int, name: str, data: bytes) -> None:
+def store_media(root: Path, key: int | str, name: str, data: bytes) -> None:
+    """As captures keep files; a number is an attachment's."""
     digest = hashlib.sha256(data).hexdigest()
     path = root / "media" / digest[:2] / digest
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     with sqlite3.connect(root / "media" / "media.sqlite") as connection:
         connection.execute(
-            "CREATE TABLE media (key TEXT PRIMARY KEY, kind TEXT, sha256 TEXT, size INTEGER, "
+            "CREATE TABLE IF NOT EXISTS media (key TEXT PRIMARY KEY, kind TEXT, sha256 TEXT, size INTEGER, "
             "content_type TEXT, name TEXT, url_path TEXT, status INTEGER, error TEXT, at TEXT)"
         )
-        row = (f"attachment:{attachment}", "attachments", digest, len(data), "", name, "", 200, "", "")
+        key = f"attachment:{key}" if isinstance(key, int) else key
+        row = (key, "attachments", digest, len(data), "", name, "", 200, "", "")
         connection.execute("INSERT INTO media VALUES (?,?,?,?,?,?,?,?,?,?)", row)
     connection.close()
 
@@ -234,6 +255,129 @@ def test_media_is_linked_relatively_and_as_it_is(tmp_path: Path) -> None:
     assert f'<img src="../media/{number}-a%20b_.png"' in text
     assert (page.parents[1] / "media" / f"{number}-a b_.png").read_bytes() == b"png"
     assert update_views(tmp_path).changed == 0
+
+
+FACE, ANOTHER = "a1b2", "c3d4"
+PROXY = "https://images-ext-1.discordapp.net/external/x/https/example.org/cat.png"
+PICTURES = {
+    f"avatar:7:{FACE}": f"{FACE}.png",
+    "avatar:8:c3d4": f"{ANOTHER}.gif",
+    "emoji:123456789012345678": "wave-123456789012345678.gif",
+    "emoji:223456789012345678": "quoted-223456789012345678.png",
+    "emoji:9": "party-9.png",
+    "sticker:5": "stuck-5.png",
+    "sticker:6": "spin-6.json",
+    f"embed:{hashlib.sha256(b'/external/x/https/example.org/cat.png').hexdigest()}": "cat.png",
+}
+
+
+def illustrated(number: int) -> dict[str, Any]:
+    """A message that shows each kind of picture."""
+    answered = message(number - 1, "<:quoted:223456789012345678>", author="bob")
+    answered["author"] |= {"id": "8", "avatar": ANOTHER}
+    made = message(
+        number,
+        "hello <a:wave:123456789012345678>",
+        type=19,
+        referenced_message=answered,
+        reactions=[{"emoji": {"id": "9", "name": "party"}, "count": 3}],
+        sticker_items=[
+            {"id": "5", "name": "stuck", "format_type": 1},
+            {"id": "6", "name": "spin", "format_type": 3},
+        ],
+        embeds=[{"title": "cat", "image": {"url": "https://example.org/cat.png", "proxy_url": PROXY}}],
+    )
+    made["author"] |= {"avatar": FACE}
+    return made
+
+
+def sources(page: Path) -> list[str]:
+    return [attributes["src"] or "" for _, attributes in tags(page.read_text()) if "src" in attributes]
+
+
+def test_faces_emojis_and_stickers_are_shown_from_the_archive(tmp_path: Path) -> None:
+    """Else an archived conversation is one between nobodies, and what is only a picture says nothing; or
+    Discord hears of everybody who reads."""
+    page = page_of(tmp_path, illustrated(FIRST + 1))
+    assert sources(page) == []
+    for words in (
+        ":wave:",
+        ":quoted:",
+        ":party:",
+        "Sticker: <bdi>stuck</bdi>",
+        "Image (not archived)",
+        ">a</span>",
+    ):
+        assert words in page.read_text()
+    for key, name in PICTURES.items():
+        store_media(tmp_path, key, name, key.encode())
+    assert update_views(tmp_path).changed == 1
+    shown = sources(page)
+    assert len(shown) == len(PICTURES) - 1
+    assert '<a href="../media/sticker-6.json"><bdi>spin</bdi></a>' in page.read_text()
+    contents = {(page.parent / each).read_bytes().decode() for each in (*shown, "../media/sticker-6.json")}
+    assert contents == set(PICTURES)
+    assert update_views(tmp_path).changed == 0
+
+
+def test_a_picture_that_comes_late_is_shown_in_all_months(tmp_path: Path) -> None:
+    first, second = message(FIRST), message(id_at("2024-02-05"))
+    for each in (first, second):
+        each["author"] |= {"avatar": FACE}
+    page = page_of(tmp_path, first, second)
+    store_media(tmp_path, f"avatar:7:{FACE}", "x.png", b"face")
+    update_views(tmp_path)
+    for each in (page, page.with_name("2024-02.html")):
+        assert sources(each) == [f"../media/avatar-7-{FACE}.png"]
+
+
+def test_the_keys_are_those_that_captures_use() -> None:
+    value = illustrated(FIRST)
+    value["attachments"] = [attachment(44, "a.png")]
+    value["message_snapshots"] = [{"message": {"attachments": [attachment(45, "b.png")]}}]
+    kept = {item.key for item in items_of(value, "https://cdn")}
+    answered = {"avatar:8:c3d4", "emoji:223456789012345678"}
+    assert set(filter(None, keys_of(value))) == kept | answered
+
+
+def test_replies_notices_and_mentions_lead_to_where_they_mean(tmp_path: Path) -> None:
+    """Also from a thread to its channel; what is gone is said to be gone."""
+    run = RunMaker(tmp_path, at("2024-03-10"))
+    started = {"channel_id": str(THREAD), "type": 0}
+    asked = message(FIRST, "see <#300> and <@&55>")
+    first = message(THREAD + 1, "", type=21, channel_id=str(THREAD), referenced_message=asked)
+    run.page(
+        [
+            asked,
+            message(FIRST + 1, "talk", type=18, message_reference=started),
+            message(FIRST + 2, "to nobody", type=19, referenced_message=None, message_reference={"type": 0}),
+        ],
+        after=0,
+    )
+    run.page([first], channel=THREAD, after=0)
+    run.http(f"{GUILD}/guild.jsonl", f"/guilds/{GUILD}/roles", [{"id": "55", "name": "<b>Choir"}])
+    run.write(types={THREAD: (11, CHANNEL)}, names={THREAD: "talk"})
+    update_views(tmp_path)
+    channel = tmp_path / "views" / f"The server ({GUILD})" / f"general ({CHANNEL})"
+    text = (channel / "html" / "2024-01.html").read_text()
+    assert '#<bdi>talk</bdi></span> and <span class="mention">@<bdi>&lt;b&gt;Choir</bdi>' in text
+    assert f'<a href="../threads/talk%20%28{THREAD}%29/html/index.html">started a thread: talk</a>' in text
+    assert "a message that is gone" in text
+    (page,) = (channel / "threads" / f"talk ({THREAD})" / "html").glob("2015*")
+    assert f'href="../../../html/2024-01.html#m{FIRST}"' in page.read_text()
+
+
+def test_buttons_and_texts_in_components_are_shown_and_found(tmp_path: Path) -> None:
+    """Some bots' messages consist of nothing else."""
+    inner = [
+        {"type": 10, "content": "**boxed** <i>"},
+        {"type": 2, "label": "Go", "url": "https://example.org/"},
+    ]
+    page = page_of(tmp_path, message(FIRST, "", components=[{"type": 17, "components": inner}]))
+    assert "<strong>boxed</strong> &lt;i&gt;" in page.read_text()
+    assert '<a href="https://example.org/"' in page.read_text()
+    assert "| **boxed** <i>\n    | Go https://example.org/" in (page.parents[1] / "messages.txt").read_text()
+    assert "boxed" in people.searched(message(FIRST, "", components=[{"type": 17, "components": inner}]))
 
 
 def test_the_policy_stands_in_every_page(tmp_path: Path) -> None:
