@@ -23,14 +23,13 @@ from typing import Any
 from discordfs.archived.tree import ArchiveTree
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
+from discordfs.clipping.listing import Owner
+from discordfs.clipping.reader import ClipReader
+from discordfs.clipping.tree import ClipsTree
 from discordfs.config import Config, Settings, StateDirectory, Volume
 from discordfs.control import Progress
 from discordfs.disk import boot_id
-from discordfs.errors import (
-    DiscordfsError,
-    ReadOnly,
-    TimedOut,
-)
+from discordfs.errors import DiscordfsError, ReadOnly, TimedOut
 from discordfs.follower import Follower
 from discordfs.fs import Drive
 from discordfs.fsck.mounted import DeletionWatch, Doctor
@@ -43,7 +42,7 @@ from discordfs.keys import VolumeKeys
 from discordfs.log import Lost
 from discordfs.logreading import LogReader, describe_holder
 from discordfs.lookout import Lookout
-from discordfs.model import Caller, Filesystem, QueueStatus
+from discordfs.model import Caller, Filesystem, QueueStatus, ReadOnlyTree
 from discordfs.opening import assume_role, check_index_is_there
 from discordfs.records import VolumeEntry
 from discordfs.recovery import hidden
@@ -79,6 +78,8 @@ CLOSE_TIMEOUT_S = 10.0
 
 _SHOWN = 100  # paths of stranded files in `status`
 
+Cancelled = Callable[[], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -105,6 +106,7 @@ class OpenDrive:
     standing: Standing
     verifier: Verifier
     doctor: Doctor
+    clips: ClipsTree
     keeper: Housekeeper | None = None
 
     def figures(self) -> dict[str, Any]:
@@ -207,21 +209,30 @@ def connect(
     store = RetryingStore(remote)
     blocks = BlockCache(cache, disk_bytes=cache_bytes)
     chunks = ChunkStore(
-        store=store,
-        loop=loop,
-        cache=blocks,
-        keys=keys,
-        volume=volume,
-        random_bytes=os.urandom,
+        store=store, loop=loop, cache=blocks, keys=keys, volume=volume, random_bytes=os.urandom
     )
     undo.callback(chunks.close)
     return Connection(loop, remote, store, blocks, chunks)
 
 
-def with_views(drive: Filesystem, state: StateDirectory, settings: Settings) -> Grafted:
-    """The drive as it is mounted: with archive/ in its root, unless it is to be a pure drive."""
+def with_views(drive: OpenDrive, state: StateDirectory, settings: Settings) -> Grafted:
+    """The drive as it is mounted: with archive/ and clips/ in its root, unless it is to be a pure drive."""
     is_pure = settings.views == "none"
-    return Grafted(drive, {} if is_pure else {b"archive": ArchiveTree(state.archive)})
+    views: dict[bytes, ReadOnlyTree] = {b"archive": ArchiveTree(state.archive), b"clips": drive.clips}
+    return Grafted(drive.drive, {} if is_pure else views)
+
+
+def _clips(
+    undo: ExitStack, there: Connection, keys: VolumeKeys, volume: bytes, directory: Path, cancelled: Cancelled
+) -> ClipsTree:
+    """They share the drive's connection and its cache."""
+    reader = ClipReader(
+        there.store, there.loop, there.cache, keys, volume, random_bytes=os.urandom, cancelled=cancelled
+    )
+    undo.callback(reader.close)
+    tree = ClipsTree(directory, reader, Owner(os.geteuid(), os.getegid()), time.monotonic)
+    undo.callback(tree.close)
+    return tree
 
 
 def volume_entry(volume: Volume) -> VolumeEntry:
@@ -240,7 +251,7 @@ def open_drive(
     settings: Settings,
     account: Account,
     keys: VolumeKeys,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: Cancelled = lambda: False,
     *,
     wish: Wish = Wish.WRITE,
     is_reachable: bool = True,
@@ -282,6 +293,7 @@ def open_drive(
         parts = _Parts(config, settings, there, reader, index, staging, uploader, standing, cancelled)
         drive = begin(parts, undo, is_reachable)
         keeper = _begin_keeping(parts, drive, state, undo) if standing.role is Role.WRITER else None
+        clips = _clips(undo, there, keys, volume.uid, state.clips, cancelled)
         close = undo.pop_all().close
     verifier = Verifier(index, there.chunks, volume.log_channel)
     return OpenDrive(
@@ -296,6 +308,7 @@ def open_drive(
         standing,
         verifier,
         parts.doctor(drive, state),
+        clips,
         keeper,
     )
 
@@ -333,7 +346,7 @@ class _Parts:
     staging: Staging
     uploader: Uploader
     standing: Standing
-    cancelled: Callable[[], bool]
+    cancelled: Cancelled
 
     def for_repairs(self, drive: Drive) -> Parts:
         return Parts(self.index, self.staging, self.there.chunks, self.uploader, drive, time.time_ns)

@@ -99,7 +99,7 @@ def serve(request: Request, announce: Callable[[], None], tell: Callable[[str], 
             watch = _token_watch(request, drive, scrubber)
             watch.start()
             stack.callback(watch.stop)
-        served = with_views(drive.drive, request.state, request.options.applied_to(config.settings))
+        served = with_views(drive, request.state, request.options.applied_to(config.settings))
         control = ControlServer(request.state.path, _handlers(request, drive, served))
         control.start()
         stack.callback(control.stop)

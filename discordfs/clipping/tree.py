@@ -1,0 +1,381 @@
+"""clips/ as a read-only tree: <server>/<channel>/<clip>, by-poster/ (links to them), thumbs/, posters/,
+catalogue.jsonl (the predecessor's records) and index.html (the gallery).
+
+Clips are read of Discord as they are played, through the block cache; looking at names, sizes and times asks
+nobody. What is made of the whole catalogue is made when it is asked for, on the local disk. A clip that turns
+out to be deleted leaves its folder at once, for GONE_S seconds: then it is asked for again, as a content
+network that refuses everything for a while looks the same; `clips sync` tells deletions for good.
+Modes are 0444 and 0555, the owner is whoever runs the mount; a clip's time is that of its post, and
+directories have that of the catalogue.
+Errors: NoEntry, NotADirectory, IsADirectory, InvalidArgument, BadHandle, those of reading clips;
+sqlite3.Error and OSErrors of the local disk as they come. `has_content` has none.
+Threading: any; see listing.py and shelf.py. Single dictionary operations guard the open files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from discordfs.clipping.blocks import Place
+from discordfs.clipping.listing import DIRECTORIES, Entry, Kind, Listing, Listings, Owner
+from discordfs.clipping.model import Clip, Poster
+from discordfs.clipping.naming import Names
+from discordfs.clipping.reader import ClipReader, Playing
+from discordfs.clipping.shelf import NOTHING, ClipRow, Shelf
+from discordfs.errors import (
+    BadHandle,
+    InvalidArgument,
+    IsADirectory,
+    NoEntry,
+    NotADirectory,
+    RemoteGone,
+)
+from discordfs.model import Attr, DirEntry
+
+GONE_S = 600.0
+"""Seconds that a clip stays away after Discord said that it is deleted."""
+
+CATALOGUE = "catalogue.sqlite"
+
+_BY_POSTER, _THUMBS, _POSTERS = b"by-poster", b"thumbs", b"posters"
+_ROOT = Entry(Kind.TOP, 0)
+_PNG, _JSON = ".png", ".json"
+
+Parts = tuple[bytes, ...]
+
+
+class _Open(Protocol):
+    """An open file."""
+
+    def read(self, size: int, offset: int) -> bytes: ...
+    def attr(self) -> Attr: ...
+    def close(self) -> None: ...
+
+
+class ClipsTree:
+    """model.ReadOnlyTree over the catalogue in `directory` (<state directory>/clips), which need not be there
+    yet. `monotonic`: seconds."""
+
+    def __init__(
+        self, directory: Path, reader: ClipReader, owner: Owner, monotonic: Callable[[], float]
+    ) -> None:
+        self._directory = directory
+        self._reader = reader
+        self._owner = owner
+        self._monotonic = monotonic
+        self._shelf = Shelf(directory / CATALOGUE)
+        self._listings = Listings(monotonic)
+        self._gone: dict[int, float] = {}
+        self._files: dict[int, _Open] = {}
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        self._shelf.close()
+
+    @property
+    def has_content(self) -> bool:
+        if self._shelf.version() == NOTHING:
+            return False
+        try:
+            return bool(self._listing(()))
+        except sqlite3.Error as error:
+            self._shelf.complain(error)
+            return False
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    def getattr(self, path: bytes) -> Attr:
+        return self._attr(self._entry(_parts(path)), path)
+
+    def readdir(self, path: bytes) -> list[DirEntry]:
+        listing = self._listing(self._directory_parts(path))
+        return [DirEntry(name, entry.ino, entry.mode) for name, entry in listing.items()]
+
+    def readlink(self, path: bytes) -> bytes:
+        entry = self._entry(_parts(path))
+        if entry.kind is not Kind.LINK:
+            raise InvalidArgument(f"{os.fsdecode(path)} is no symbolic link")
+        return entry.data
+
+    def _attr(self, entry: Entry, path: bytes) -> Attr:
+        if entry.kind in DIRECTORIES:
+            return self._owner.attr(entry, 0, self._shelf.changed_ns())
+        if entry.kind is Kind.CLIP:
+            return self._owner.attr(entry, entry.size, entry.mtime_ns)
+        if entry.path is None:
+            return self._owner.attr(entry, len(entry.data), entry.mtime_ns or self._shelf.changed_ns())
+        try:
+            found = entry.path.lstat()
+        except FileNotFoundError:
+            raise NoEntry(os.fsdecode(path)) from None
+        return self._owner.attr(entry, found.st_size, found.st_mtime_ns)
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    def open(self, path: bytes) -> int:
+        opened = self._opened(self._entry(_parts(path)), path)
+        number = next(self._numbers)
+        self._files[number] = opened
+        return number
+
+    def fgetattr(self, handle: int) -> Attr:
+        return self._file(handle).attr()
+
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        return self._file(handle).read(size, offset)
+
+    def release(self, handle: int) -> None:
+        opened = self._files.pop(handle, None)
+        if opened is not None:
+            opened.close()
+
+    def _file(self, handle: int) -> _Open:
+        try:
+            return self._files[handle]
+        except KeyError:
+            raise BadHandle(f"handle {handle} is not open") from None
+
+    def _opened(self, entry: Entry, path: bytes) -> _Open:
+        if entry.kind in DIRECTORIES:
+            raise IsADirectory(os.fsdecode(path))
+        if entry.kind is Kind.CLIP:
+            return self._opened_clip(entry, path)
+        if entry.path is not None:
+            return _LocalFile(entry, entry.path, self._owner, path)
+        return _Text(self._attr(entry, path), entry.data)
+
+    def _opened_clip(self, entry: Entry, path: bytes) -> _Open:
+        clip = self._shelf.clip(entry.id)
+        if clip is None or clip.size != entry.size:
+            raise NoEntry(os.fsdecode(path))
+        kept = self._kept(clip)
+        if kept is not None:
+            return _LocalFile(entry, kept, self._owner, path)
+        attr = self._owner.attr(entry, entry.size, entry.mtime_ns)
+        place = Place(clip.id, clip.channel, clip.message, clip.size)
+        return _Clip(Playing(self._reader, place), attr, partial(self._lost, clip.id))
+
+    def _kept(self, clip: Clip) -> Path | None:
+        """The copy that was kept, where it is there and whole."""
+        if not clip.kept:
+            return None
+        path = self._directory / "kept" / clip.kept[:2] / clip.kept
+        try:
+            return path if path.stat().st_size == clip.size else None
+        except FileNotFoundError:
+            return None
+
+    def _lost(self, clip: int) -> None:
+        self._gone[clip] = self._monotonic() + GONE_S
+
+    def _is_gone(self, clip: int) -> bool:
+        return self._gone.get(clip, 0.0) > self._monotonic()
+
+    # --- what a path stands for --------------------------------------------------------------------------
+
+    def _entry(self, parts: Parts) -> Entry:
+        if not parts:
+            return _ROOT
+        entry = self._listing(parts[:-1]).get(parts[-1])
+        if entry is None or (entry.kind is Kind.CLIP and self._is_gone(entry.id)):
+            raise NoEntry(os.fsdecode(b"/".join(parts)))
+        return entry
+
+    def _directory_parts(self, path: bytes) -> Parts:
+        parts = _parts(path)
+        if self._entry(parts).kind not in DIRECTORIES:
+            raise NotADirectory(os.fsdecode(path))
+        return parts
+
+    def _listing(self, parts: Parts) -> Listing:
+        return self._listings.get(parts, self._version(), partial(self._listed, parts))
+
+    def _version(self) -> Hashable:
+        return self._shelf.version(), len(self._gone)
+
+    def _listed(self, parts: Parts) -> Listing:
+        """Raises NoEntry, NotADirectory."""
+        if not parts:
+            return self._root()
+        entry = self._entry(parts)
+        match entry.kind:
+            case Kind.GUILD:
+                return self._guild(entry.id)
+            case Kind.PLACE:
+                return self._place(entry.id)
+            case Kind.POSTER:
+                return self._poster(entry.id)
+            case Kind.TOP:
+                return _FIXED[parts[0]](self)
+            case _:
+                raise NotADirectory(os.fsdecode(b"/".join(parts)))
+
+    # --- the directories -----------------------------------------------------------------------------------
+
+    def _root(self) -> Listing:
+        guilds = self._shelf.guilds()
+        if not guilds:
+            return {}
+        listing = {
+            name.encode(): Entry(Kind.GUILD, id_, nlink=2 + len(self._shelf.places(id_)))
+            for id_, name in guilds
+        }
+        for number, name in enumerate(_FIXED, start=1):
+            below = len(self._shelf.posters()) if name == _BY_POSTER else 0
+            listing[name] = Entry(Kind.TOP, number, nlink=2 + below)
+        return listing
+
+    def _guild(self, guild: int) -> Listing:
+        return {name.encode(): Entry(Kind.PLACE, id_, nlink=2) for id_, name in self._shelf.places(guild)}
+
+    def _place(self, channel: int) -> Listing:
+        rows = self._shelf.clips(channel)
+        return {
+            row.name.encode(): Entry(Kind.CLIP, row.id, row.size, row.posted_ns)
+            for row in rows
+            if not self._is_gone(row.id)
+        }
+
+    def _by_poster(self) -> Listing:
+        return {
+            name.encode(): Entry(Kind.POSTER, poster.id, nlink=2) for poster, name in self._shelf.posters()
+        }
+
+    def _poster(self, poster: int) -> Listing:
+        listing: Listing = {}
+        taken: set[str] = set()
+        names = Names(lambda name: name.lower() in taken)
+        for row in self._shelf.clips_by(poster):
+            if self._is_gone(row.id):
+                continue
+            name = names.free(row.name, row.id)
+            taken.add(name.lower())
+            listing[name.encode()] = Entry(Kind.LINK, row.id, mtime_ns=row.posted_ns, data=_link(row))
+        return listing
+
+    def _thumbs(self) -> Listing:
+        shown = set(self._shelf.ids())
+        return {
+            os.fsencode(path.name): Entry(Kind.THUMB, id_, path=path)
+            for id_, path in _pictures(self._directory / "thumb")
+            if id_ in shown
+        }
+
+    def _posters(self) -> Listing:
+        icons = dict(_pictures(self._directory / "icons"))
+        listing: Listing = {}
+        for poster, name in self._shelf.posters():
+            card = _card(poster, name if poster.id in icons else "")
+            listing[f"{name}{_JSON}".encode()] = Entry(Kind.CARD, poster.id, data=card)
+            if poster.id in icons:
+                listing[f"{name}{_PNG}".encode()] = Entry(Kind.ICON, poster.id, path=icons[poster.id])
+        return listing
+
+
+_FIXED: dict[bytes, Callable[[ClipsTree], Listing]] = {
+    _BY_POSTER: lambda tree: tree._by_poster(),
+    _THUMBS: lambda tree: tree._thumbs(),
+    _POSTERS: lambda tree: tree._posters(),
+}
+
+
+def _parts(path: bytes) -> Parts:
+    return tuple(part for part in path.split(b"/") if part)
+
+
+def _link(row: ClipRow) -> bytes:
+    """From by-poster/<poster>/ to the clip."""
+    return f"../../{row.guild}/{row.place}/{row.name}".encode()
+
+
+def _pictures(directory: Path) -> Sequence[tuple[int, Path]]:
+    """(id, path) of the pictures in a directory that need not be there; what is being written is none."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries]
+    except FileNotFoundError:
+        return ()
+    stems = ((name.removesuffix(_PNG), name) for name in names if name.endswith(_PNG))
+    return [(int(stem), directory / name) for stem, name in stems if stem.isascii() and stem.isdigit()]
+
+
+def _card(poster: Poster, icon: str) -> bytes:
+    body = {"id": str(poster.id), "name": poster.name, "display": poster.display}
+    return json.dumps(body | ({"icon": f"{icon}{_PNG}"} if icon else {}), ensure_ascii=False).encode() + b"\n"
+
+
+# --- open files ---------------------------------------------------------------------------------------------
+
+
+class _Clip:
+    """A clip that is read of Discord. `lost` is told when it turns out to be deleted."""
+
+    __slots__ = ("_attr", "_lost", "_playing")
+
+    def __init__(self, playing: Playing, attr: Attr, lost: Callable[[], None]) -> None:
+        self._playing = playing
+        self._attr = attr
+        self._lost = lost
+
+    def read(self, size: int, offset: int) -> bytes:
+        try:
+            return self._playing.read(size, offset)
+        except RemoteGone:
+            self._lost()
+            raise
+
+    def attr(self) -> Attr:
+        return self._attr
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _LocalFile:
+    """A file on the local disk, as it was when it was opened."""
+
+    __slots__ = ("_descriptor", "_entry", "_owner")
+
+    def __init__(self, entry: Entry, place: Path, owner: Owner, path: bytes) -> None:
+        try:
+            self._descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise NoEntry(os.fsdecode(path)) from None
+        self._entry = entry
+        self._owner = owner
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+    def attr(self) -> Attr:
+        found = os.fstat(self._descriptor)
+        return self._owner.attr(self._entry, found.st_size, self._entry.mtime_ns or found.st_mtime_ns)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Text:
+    """A small file that is made as it is asked for."""
+
+    __slots__ = ("_attr", "_data")
+
+    def __init__(self, attr: Attr, data: bytes) -> None:
+        self._attr = attr
+        self._data = data
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def attr(self) -> Attr:
+        return self._attr
+
+    def close(self) -> None:
+        """Nothing is held."""
