@@ -24,7 +24,8 @@ from discordfs.archived.people import is_empty
 from discordfs.archived.runs import folder_of
 from discordfs.archived.tally import tally
 from discordfs.capture import reactions, threads
-from discordfs.capture.asking import FAILURES, REFUSALS, into, told
+from discordfs.capture.asking import FAILURES, REFUSALS, Recorder, into, told
+from discordfs.capture.counting import Counting
 from discordfs.capture.invites import look_up
 from discordfs.capture.job import Job, Mark, Stamp
 from discordfs.capture.recordfile import RecordFile
@@ -82,25 +83,35 @@ class ChannelCapture:
 
     def _run(self) -> None:
         file = self._job.directory.file(folder_of(self._one.guild), f"{self._one.id}.jsonl")
+        is_new = not file.size
+        self._counting = Counting(self._job.settings.asked)
         self._job.opened(file)
         try:
             self._capture(file)
         finally:
             self._mark.http, self._mark.ws = file.http, file.ws
             self._job.closed(file)
-        self._count(file.path)
+        self._count(None if is_new else file.path)
         self._mark.done = self._is_whole
         self.write_meta()
 
-    def _count(self, path: Path) -> None:
+    def _count(self, path: Path | None) -> None:
         """What metadata says is what the file holds: pages overlap, pins bring older messages, and whoever
-        resumes asks for a page again."""
+        resumes asks for a page again. `path`: the file, if there was something in it before."""
+        counted = self._counting
+        self._mark.messages, self._mark.oldest, self._mark.newest = (
+            (counted.messages, counted.oldest, counted.newest) if path is None else self._recounted(path)
+        )
+
+    def _recounted(self, path: Path) -> tuple[int, Stamp | None, Stamp | None]:
         found = tally(observe(path, 0, Seen()), self._job.settings.asked)
-        self._mark.messages = found.messages
-        self._mark.oldest, self._mark.newest = _stamp(found.oldest), _stamp(found.newest)
+        return found.messages, _stamp(found.oldest), _stamp(found.newest)
+
+    def _into(self, file: RecordFile) -> Recorder:
+        return self._counting.watching(into(file, self._job.form))
 
     def _capture(self, file: RecordFile) -> None:
-        record = into(file, self._job.form)
+        record = self._into(file)
         if self._one.type in HOLDS_THREADS and not self._job.settings.strict:
             self._attempt("archived threads", lambda: threads.find_archived(self._job, self._one, record))
         if self._one.type not in HOLDS_MESSAGES:
@@ -137,7 +148,7 @@ class ChannelCapture:
         """The page from `first` on; the mark moves behind what it covers."""
         asked_ns = self._job.server_now_ns()
         params: dict[str, str | int] = {"limit": PAGE, "after": first - 1}
-        route, record = f"/channels/{self._one.id}/messages", into(file, self._job.form)
+        route, record = f"/channels/{self._one.id}/messages", self._into(file)
         body, exchange = self._job.asker.exchange(route, record, params)
         file.commit()
         ids = [int(each["id"]) for each in body]
@@ -161,13 +172,13 @@ class ChannelCapture:
     def _is_readable(self, file: RecordFile) -> bool:
         if self._job.settings.strict or not self._one.last_message or self._mark.messages:
             return True
-        route, record = f"/channels/{self._one.id}/messages", into(file, self._job.form)
+        route, record = f"/channels/{self._one.id}/messages", self._into(file)
         return bool(self._job.asker.get(route, record, {"limit": 1}))
 
     # --- what a page entails ------------------------------------------------------------------------
 
     def _entailed(self, file: RecordFile, messages: Sequence[Mapping[str, Any]], exchange: Exchange) -> None:
-        job, record = self._job, into(file, self._job.form)
+        job, record = self._job, self._into(file)
         for message in messages:
             if message.get("reactions"):
                 reactions.page_users(job, self._one.id, message, record)
