@@ -23,6 +23,7 @@ A message says what happened, to what, and what the user can do.
     │   ├── TooLarge          413 or 40005: a file or request over the server's limit
     │   └── BadRequest        another 4xx: ours to mend
     ├── Damaged               bytes are not what was sealed: never returned as data
+    ├── VideoError            a file that cannot be read as a video; asking again changes nothing
     ├── TimedOut              a wait of ours ended (seconds are said)
     └── Interrupted           the caller went away while it waited
 """
@@ -168,6 +169,10 @@ class BadRequest(RemoteError):
 
 class Damaged(DiscordfsError):
     """Bytes that are not what was sealed."""
+
+
+class VideoError(DiscordfsError):
+    """A file that cannot be read as a video."""
 
 
 class TimedOut(DiscordfsError):
