@@ -9,7 +9,7 @@ JOBS = 3
 SHARE =
 
 .DEFAULT_GOAL = help
-.PHONY: help demo demo-stop test test-long lint bench docs
+.PHONY: help demo demo-stop test test-long lint bench docs examples
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,3 +43,7 @@ docs: ## write what documents take from the code: the commands' help, the life o
 	@scripts/setup runtime
 	$(PYTHON) scripts/document_commands.py
 	$(PYTHON) scripts/document_life.py
+
+examples: ## make examples/ again: an archive of the seeded emulator
+	@scripts/setup runtime
+	$(PYTHON) scripts/make_examples.py

@@ -107,7 +107,7 @@ def file_of(directory: Path, digest: object) -> Path | None:
 
 
 def _opened(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30.0)
+    return sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=30.0)
 
 
 def open_store(database: Path) -> sqlite3.Connection:
