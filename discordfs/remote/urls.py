@@ -3,7 +3,8 @@
 A signed URL lives about a day; `ex` in it says until when, judged by Discord's clock. Whoever needs one
 that is missing or nearly over waits with all others of that channel for a listing of up to 100 messages:
 64 readers cost one request, and its other URLs are kept for the readers to come. A message that should be
-in the page and is not is asked for singly before it is called gone, since listings lag.
+in the page and is not is asked for singly before it is called gone, since listings lag. A forwarded file
+is asked for by the message that it was forwarded with.
 Limits: the cache holds 65,536 URLs. Threading: the loop's thread.
 """
 
@@ -38,6 +39,14 @@ class _Signed:
     renew_ns: int
 
 
+def attachments_of(message: RawMessage) -> list[Mapping[str, Any]]:
+    """A message's own, and those of what it forwards (`message_snapshots`)."""
+    found = list(message.get("attachments", ()))
+    for snapshot in message.get("message_snapshots", ()):
+        found += snapshot.get("message", {}).get("attachments", ())
+    return found
+
+
 class UrlCache:
     """Attachment id -> URL."""
 
@@ -48,7 +57,7 @@ class UrlCache:
     def feed(self, messages: Iterable[RawMessage]) -> None:
         """Keeps the URLs of messages as the API gave them."""
         for message in messages:
-            for attachment in message.get("attachments", ()):
+            for attachment in attachments_of(message):
                 url = str(attachment["url"])
                 self._urls[int(attachment["id"])] = _Signed(url, _renew_ns(url))
 
@@ -115,7 +124,7 @@ class UrlFinder:
         found = await self._wait_for(channel, message)
         # One that was just given is used, however short it lives.
         url = self._cache.newest(attachment)
-        if url is not None and any(int(each["id"]) == attachment for each in found["attachments"]):
+        if url is not None and any(int(each["id"]) == attachment for each in attachments_of(found)):
             return url
         raise self._absent(found, attachment)
 
@@ -134,7 +143,7 @@ class UrlFinder:
 
     def _absent(self, found: RawMessage, attachment: int) -> RemoteError:
         author = int(found["author"]["id"])
-        if not found["attachments"] and author != self._own_id():
+        if not attachments_of(found) and author != self._own_id():
             return Forbidden(
                 f"message {found['id']} of {author} shows no attachments: others' are hidden from a bot"
                 " without the MESSAGE_CONTENT intent, to be switched on in Discord's developer portal"

@@ -118,3 +118,25 @@ def test_urls_from_a_post_are_used_without_asking(discord: Discord, bare: Rig, b
     bare.read(message, 0, 100)
     assert discord.count(LISTING) == 0
     assert bot.traffic().requests["GET cdn"] == 1
+
+
+def test_a_forwarded_file_is_read_by_the_message_that_forwards_it(
+    discord: Discord, bot: DiscordRemote, bare: Rig, cold: Rig
+) -> None:
+    """It stays when the original goes, and its link is renewed like any other."""
+    original = bare.post(b"forwarded " * 100)
+    reference = {"type": 1, "channel_id": str(bare.channel), "message_id": str(original.id)}
+    route = f"/channels/{bare.channel}/messages"
+    forward = bare.call(bot.request("POST", route, json={"message_reference": reference}))
+    (file,) = forward["message_snapshots"][0]["message"]["attachments"]
+    assert not forward["attachments"]
+    bare.call(bare.store.delete(bare.channel, [original.id]))
+
+    def read(attachment: int) -> bytes:
+        return cold.call(cold.store.read(cold.channel, int(forward["id"]), attachment, 10, 9))
+
+    assert read(int(file["id"])) == b"forwarded"
+    discord.control("POST", "/clock", {"advance_s": 2 * 86_400})
+    assert read(int(file["id"])) == b"forwarded"
+    with pytest.raises(RemoteGone):
+        read(original.attachments[0].id)
