@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from discordfs.capture.asking import Recorder
+from discordfs.capture.asking import Asker, Recorder
 from discordfs.capture.job import Job
 from discordfs.capture.scope import Channel, channel_of
 from discordfs.errors import Forbidden
@@ -23,7 +23,19 @@ _OVERLAP = timedelta(milliseconds=1)
 Json = Mapping[str, Any]
 
 
-def note(job: Job, raw: Json, guild: int) -> None:
+class Finds(Protocol):
+    """Whoever looks for threads: how it asks, and what it does with those that it meets. A Job is one."""
+
+    @property
+    def asker(self) -> Asker: ...
+
+    @property
+    def enqueue(self) -> Callable[[Channel], object]: ...
+
+    def failed(self, text: str, /) -> None: ...
+
+
+def note(job: Finds, raw: Json, guild: int) -> None:
     """A thread was met: it is captured too."""
     try:
         thread = channel_of(raw, guild)
@@ -34,7 +46,7 @@ def note(job: Job, raw: Json, guild: int) -> None:
         job.enqueue(thread)
 
 
-def find_archived(job: Job, channel: Channel, record: Recorder) -> None:
+def find_archived(job: Finds, channel: Channel, record: Recorder) -> None:
     """Archived threads, public and private; of private ones those that one is in, where others are not
     shown."""
     base = f"/channels/{channel.id}"
@@ -47,7 +59,7 @@ def find_archived(job: Job, channel: Channel, record: Recorder) -> None:
         _joined(job, f"{base}/users/@me/threads/archived/private", record, channel)
 
 
-def _by_time(job: Job, route: str, record: Recorder, channel: Channel) -> None:
+def _by_time(job: Finds, route: str, record: Recorder, channel: Channel) -> None:
     def ask(before: str | None) -> tuple[Sequence[Json], bool]:
         params: dict[str, str | int] = {"limit": _PAGE} | ({"before": before} if before else {})
         body = job.asker.get(route, record, params)
@@ -59,7 +71,7 @@ def _by_time(job: Job, route: str, record: Recorder, channel: Channel) -> None:
         note(job, thread, channel.guild)
 
 
-def _joined(job: Job, route: str, record: Recorder, channel: Channel) -> None:
+def _joined(job: Finds, route: str, record: Recorder, channel: Channel) -> None:
     params: dict[str, str | int] = {"limit": _PAGE}
     while True:
         body = job.asker.get(route, record, params)

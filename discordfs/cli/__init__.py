@@ -6,7 +6,6 @@ Threading: the main thread.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ import click
 
 from discordfs import __version__
 from discordfs.cli.common import FAILED, USAGE, complain, exit_code, explain
+from discordfs.cli.lazy import LazyGroup
 
 COMMANDS = {
     "init": "discordfs.cli.init",
@@ -27,24 +27,14 @@ COMMANDS = {
     "salvage": "discordfs.cli.salvage",
     "gc": "discordfs.cli.gc",
     "archive": "discordfs.cli.archive",
+    "clips": "discordfs.cli.clips",
     "key": "discordfs.cli.key",
     "emulator": "discordfs.cli.emulator",
 }
-"""Each command's module, imported when it is used: discord.py alone takes half a second."""
+"""Each command's module, imported when it is used."""
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
-        return command
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="discordfs")
 def cli() -> None:
     """Mounts Discord as a drive."""

@@ -6,7 +6,6 @@ Each subcommand is in a module of its own, imported when it is used. Threading: 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from discordfs.cli.common import state_of, state_option
+from discordfs.cli.lazy import LazyGroup
 from discordfs.config import StateDirectory, parse_duration
 from discordfs.errors import UsageError
 
@@ -54,24 +54,12 @@ class ArchiveOptions:
     to_drive: bool
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        found = importlib.import_module(COMMANDS[cmd_name])
-        commands: dict[str | None, click.Command] = {each.name: each for each in found.COMMANDS}
-        return commands[cmd_name]
-
-
 def archive_root(state: StateDirectory, given: Path | None) -> Path:
     """Where an archive is unless it is said where: in the state directory, so that the mount shows it."""
     return given.resolve() if given is not None else state.archive
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=LazyGroup, modules=COMMANDS)
 @click.option("-t", "--token", help="A token, for scripts of Discard's users; better is DISCORD_TOKEN.")
 @click.option(
     "-U",

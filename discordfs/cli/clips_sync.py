@@ -1,0 +1,180 @@
+"""`discordfs clips sync`: collects clips, and with --live stays.
+
+Exit codes: 1 when something that was named is not shown, or contents came empty; 75 when something could not
+be had for now. Threading: the main thread supervises; Ctrl-C and SIGTERM end the workers in order.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn
+
+from discordfs import clips as library
+from discordfs.cli.clips_common import api_for, directory_of, token_for
+from discordfs.cli.common import (
+    DONE,
+    FAILED,
+    UNREACHABLE,
+    complain,
+    json_option,
+    state_of,
+    state_option,
+)
+from discordfs.clipping.workers import Plan, Supervisor
+from discordfs.config import parse_duration
+from discordfs.errors import FormatError, RemoteError
+
+_PLAIN_EVERY_S = 10.0
+_MANY = 20  # problems that are shown
+
+
+@click.command()
+@click.option("--channel", "channels", type=int, multiple=True, help="A channel by its id, with its threads.")
+@click.option("--guild", "guilds", type=int, multiple=True, help="A server by its id: all that is readable.")
+@click.option(
+    "--fetch-history",
+    "--fetch_history",
+    "has_history",
+    is_flag=True,
+    help="All of the past; goes on where it was left. Without it, what is new since the last time.",
+)
+@click.option("--live", "is_live", is_flag=True, help="Then stay, and collect what is posted, until Ctrl-C.")
+@click.option("--types", default="mp4", show_default=True, help="Kinds of videos, like mp4,mov,webm,mkv.")
+@click.option(
+    "--window", default="7d", show_default=True, help="How far back known clips are looked at again."
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Requests a second at most, in all; Discord allows a bot 50.",
+)
+@json_option
+@state_option
+@click.pass_context
+def sync(
+    context: click.Context,
+    channels: tuple[int, ...],
+    guilds: tuple[int, ...],
+    has_history: bool,
+    is_live: bool,
+    types: str,
+    window: str,
+    rate: int,
+    as_json: bool,
+    state_dir: Path | None,
+) -> None:
+    """Collects the clips of channels. Which ones is remembered: without --channel and --guild it is those of
+    the last time, else the volume's server. They are catalogued in the state directory, which the mount
+    shows as clips/."""
+    state = state_of(state_dir)
+    token, api, directory = token_for(state), api_for(state), directory_of(state)
+    settings = library.SyncSettings(
+        channels=frozenset(channels),
+        guilds=frozenset(guilds),
+        skipped=frozenset(state.load().volume.channels if state.has_volume() else ()),
+        has_history=has_history,
+        is_live=is_live,
+        kinds=library.kinds_of(types),
+        window_s=parse_duration(window),
+    )
+    home = state.load().volume.guild if state.has_volume() else 0
+    with library.collecting(
+        token.reveal(), directory, settings, home=home, api=api, requests_a_second=rate
+    ) as work:
+        is_interrupted = _run(work)
+        context.exit(_show(work, as_json, is_interrupted and not is_live))
+
+
+def _run(work: library.Work) -> bool:
+    """The workers, until they are done. Whether somebody ended them."""
+    plans = [Plan("collector", work.collector, fatal=(RemoteError, FormatError))]
+    supervisor = Supervisor(
+        plans, work.directory.workers, facts=lambda: {"progress": asdict(work.collector.progress())}
+    )
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _shown() as show:
+            supervisor.run(lambda: show(work.collector.progress()))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return False
+
+
+# --- what is shown ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[library.Progress], None]]:
+    if not sys.stderr.isatty():
+        yield _Plain()
+        return
+    with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("asking", total=None)
+        yield lambda now: bar.update(task, description=_line(now))
+
+
+class _Plain:
+    """A line every ten seconds, if it says something new."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _PLAIN_EVERY_S
+        self._last = ""
+
+    def __call__(self, now: library.Progress) -> None:
+        if time.monotonic() >= self._next and (line := _line(now)) != self._last:
+            self._next = time.monotonic() + _PLAIN_EVERY_S
+            self._last = line
+            click.echo(line, err=True)
+
+
+def _line(now: library.Progress) -> str:
+    found = f"{now.new_clips} new clips in {now.messages} messages"
+    if now.is_live:
+        return f"listening to {now.channels} channels: {found}"
+    return f"{now.channels_done} of {now.channels} channels, {found}"
+
+
+def _show(work: library.Work, as_json: bool, is_interrupted: bool) -> int:
+    """Says how it went; the exit code."""
+    collector = work.collector
+    now, counts, troubles = collector.progress(), work.catalogue.counts(), collector.troubles
+    refusals, failures = list(troubles.refusals.values()), list(troubles.failures.values())
+    if as_json:
+        told = asdict(now) | counts | {"contents_came_empty": collector.contents_came_empty}
+        click.echo(json.dumps(told | {"refusals": refusals, "failures": failures}))
+    for kind in (refusals, failures):
+        for problem in kind[:_MANY]:
+            complain(problem)
+        if len(kind) > _MANY:
+            complain(f"and {len(kind) - _MANY} more of this kind")
+    if collector.contents_came_empty:
+        complain(
+            "others' messages came without their files: allow the intent MESSAGE_CONTENT in Discord's"
+            " developer portal, and collect again"
+        )
+    if is_interrupted:
+        complain("ended before everything was there: the same command goes on where it was")
+    click.echo(
+        f"{now.new_clips} new clips; {counts.get('clips', 0)} are known,"
+        f" {counts.get('deleted', 0)} of them deleted on Discord. The catalogue is in {work.directory.path},"
+        " on this machine only",
+        err=True,
+    )
+    if failures:
+        return UNREACHABLE
+    return FAILED if is_interrupted or collector.contents_came_empty or troubles.named else DONE
