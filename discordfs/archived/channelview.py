@@ -53,7 +53,7 @@ class Origin:
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.run.name, self.source.path.relative_to(self.run.path).as_posix()
+        return self.run.key, self.source.path.relative_to(self.run.path).as_posix()
 
 
 @dataclass(frozen=True, slots=True)

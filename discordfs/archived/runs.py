@@ -64,6 +64,11 @@ class Run:
     path: Path
     name: str
 
+    @property
+    def key(self) -> str:
+        """The name as text, for databases and JSON: on disk it may be any bytes."""
+        return os.fsencode(self.name).decode("utf-8", "backslashreplace")
+
     @cached_property
     def meta(self) -> Mapping[str, Any]:
         return read_meta(self.path / RUN_META)
@@ -106,9 +111,9 @@ class Run:
             match = _FILE.fullmatch(entry.name)
             if match is None or not entry.is_file(follow_symlinks=False):
                 continue
-            if (match[1] in stems) if stems else match[1].isdigit():
-                channel = int(match[1]) if match[1].isdigit() else 0
-                found.append(Source(Path(entry.path), guild, channel))
+            channel = whole_number(match[1])
+            if (match[1] in stems) if stems else channel is not None:
+                found.append(Source(Path(entry.path), guild, channel or 0))
         yield from sorted(found, key=lambda source: (source.channel, source.path.name))
 
 
@@ -130,7 +135,11 @@ def _order(folder: Path) -> int:
 
 
 def is_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in (RUN_META, "run.jsonl", "run.jsonl.gz"))
+    """One that nobody lets us look into is known by its name."""
+    try:
+        return any((path / name).is_file() for name in (RUN_META, "run.jsonl", "run.jsonl.gz"))
+    except PermissionError:
+        return _STAMP.match(path.name) is not None
 
 
 def runs_below(root: Path) -> list[Run]:

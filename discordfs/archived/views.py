@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import posixpath
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,25 +91,36 @@ class _Update:
         self._below: dict[int, list[_Channel]] = {}
         self._names = catalogue.names()
         self._roles: dict[int, dict[str, str]] = {}
+        self._trouble: list[str] = []
 
     def run(self) -> Updated:
         self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
         for run in self._runs:
-            for source in run.sources():
-                self._note(run, source)
+            with self._told(run.path):
+                for source in run.sources():
+                    self._note(run, source)
         self._name_all()
         self._remove_gone()
         for guild, found in self._guilds.items():
-            self._build_guild(guild, found)
+            with self._told(self._views / self._names[guild]):
+                self._build_guild(guild, found)
         done: list[Built] = []
         for number, channel in enumerate(self._channels.values()):
             if channel.origins:
                 done.append(self._build(channel))
             self._progress(number + 1, len(self._channels))
-        trouble = tuple(text for built in done for text in built.trouble)
+        trouble = (*self._trouble, *(text for built in done for text in built.trouble))
         changed = sum(built.is_changed for built in done)
         messages = sum(built.messages for built in done)
         return Updated(len(self._runs), len(done), changed, messages, trouble)
+
+    @contextmanager
+    def _told(self, place: Path) -> Iterator[None]:
+        """What cannot be read there is told, and takes nothing from the others."""
+        try:
+            yield
+        except OSError as error:
+            self._trouble.append(f"{place}: {error}")
 
     # --- what there is ---------------------------------------------------------------------------------
 
@@ -127,7 +139,7 @@ class _Update:
     def _note_heard(self, run: Run, source: Source) -> None:
         """Channels of which the run's own file tells what the gateway said."""
         status = source.path.stat()
-        stamp = run.name, status.st_size, status.st_mtime_ns
+        stamp = run.key, status.st_size, status.st_mtime_ns
         heard = self._catalogue.heard(*stamp)
         if heard is None:
             heard = channels_heard(source.path)
