@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,11 @@ class Catalogue:
         """A copy of the video is kept under this hash."""
         self._change(clip, lambda old: replace(old, kept=sha256))
 
+    def icon_changed(self, poster: int) -> None:
+        """Their picture is another one."""
+        with self._writing() as db:
+            db.execute("UPDATE poster SET changed = ? WHERE id = ?", (self._next(db), poster))
+
     def _change(self, clip: int, change: Callable[[Clip], Clip]) -> None:
         with self._writing() as db:
             row = db.execute(f"SELECT {FIELDS} FROM clip WHERE id = ?", (clip,)).fetchone()
@@ -216,8 +221,15 @@ class Catalogue:
         return self._clips(where, (after, limit))
 
     def unkept(self, after: int, limit: int) -> list[Clip]:
-        """Clips with larger ids than `after` of which no copy is kept, in the order of ids."""
-        return self._clips("kept = '' AND deleted_ns = 0 AND id > ? ORDER BY id LIMIT ?", (after, limit))
+        """Clips with larger ids than `after` that have been looked at and of which no copy is kept, in the
+        order of ids."""
+        where = "kept = '' AND deleted_ns = 0 AND look != 'waiting' AND id > ? ORDER BY id LIMIT ?"
+        return self._clips(where, (after, limit))
+
+    def backup(self, path: Path) -> None:
+        """The whole catalogue as it is at one moment, as a file."""
+        with closing(sqlite3.connect(path)) as copy:
+            self._db().backup(copy)
 
     def unwritten(self, limit: int) -> list[tuple[Clip, int]]:
         """Clips that the store does not have as they are, the oldest change first, each with the number of
@@ -238,6 +250,25 @@ class Catalogue:
             )
             rows = [(change, id_) for id_, change in posters]
             db.executemany("UPDATE poster SET written = ? WHERE id = ?", rows)
+
+    # --- settings that go with it -----------------------------------------------------------------------
+
+    def setting(self, key: str) -> str:
+        """ "" where it was never set."""
+        rows = self._rows("SELECT value FROM setting WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else ""
+
+    def set(self, key: str, value: str) -> None:
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (key, value))
+
+    def write_to(self, store: str) -> None:
+        """The store from now on; another one than before has nothing yet."""
+        if self.setting("store") != store:
+            with self._writing() as db:
+                db.execute("INSERT OR REPLACE INTO setting VALUES ('store', ?)", (store,))
+                db.execute("UPDATE clip SET written = 0")
+                db.execute("UPDATE poster SET written = 0")
 
     # --- channels -------------------------------------------------------------------------------------
 
@@ -275,13 +306,35 @@ class Catalogue:
         query = "SELECT first, last FROM covered WHERE channel = ? ORDER BY first"
         return tuple((first, last) for first, last in db.execute(query, (channel,)))
 
-    def messages(self, channel: int, first: int, last: int) -> list[int]:
-        """The messages within [first, last] that have clips which are there, as far as is known."""
+    def present(self, channel: int, first: int, last: int) -> dict[int, list[int]]:
+        """Clips that are there, as far as is known, by their messages within [first, last], in order."""
         query = (
-            "SELECT DISTINCT message FROM clip WHERE channel = ? AND message BETWEEN ? AND ?"
+            "SELECT message, id FROM clip WHERE channel = ? AND message BETWEEN ? AND ?"
             " AND deleted_ns = 0 ORDER BY message"
         )
-        return [row[0] for row in self._rows(query, (channel, first, last))]
+        found: dict[int, list[int]] = {}
+        for message, clip in self._rows(query, (channel, first, last)):
+            found.setdefault(message, []).append(clip)
+        return found
+
+    def next_present(self, channel: int, first: int) -> int | None:
+        """The first message from `first` on that has a clip which is there."""
+        query = "SELECT min(message) FROM clip WHERE channel = ? AND message >= ? AND deleted_ns = 0"
+        rows = self._rows(query, (channel, first))
+        return rows[0][0] if rows else None
+
+    def channel_gone(self, channel: int, at_ns: int) -> int:
+        """The channel is deleted, and with it its threads and all that was in them. How many clips went."""
+        query = (
+            "SELECT id FROM clip WHERE deleted_ns = 0 AND channel IN"
+            " (SELECT channel FROM place WHERE ? IN (channel, parent))"
+        )
+        with self._writing() as db:
+            ids = [row[0] for row in db.execute(query, (channel,))]
+            for id_ in ids:
+                change = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ?"
+                db.execute(change, (at_ns, self._next(db), id_))
+            return len(ids)
 
     # --- reading: the tree, lists, exports --------------------------------------------------------------
 

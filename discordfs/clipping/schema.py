@@ -77,6 +77,10 @@ CREATE INDEX clip_message ON clip(channel, message);
 CREATE INDEX clip_expires ON clip(expires_ns) WHERE deleted_ns = 0;
 CREATE INDEX clip_waiting ON clip(id) WHERE look = 'waiting';
 CREATE INDEX clip_unwritten ON clip(changed) WHERE changed != written;
+CREATE TABLE setting(                -- "store": the place that `written` speaks of; "keep": where videos go
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
 CREATE TABLE counter(value INTEGER NOT NULL);       -- one row: the last value of `changed`
 INSERT INTO counter VALUES (0);
 """
