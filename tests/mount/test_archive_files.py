@@ -78,6 +78,16 @@ def test_all_that_is_derived_is_as_old_as_its_newest_message(drive: MountedDrive
         assert path.stat().st_mtime_ns == expected, path
 
 
+def test_status_says_where_it_lives(drive: MountedDrive) -> None:
+    """Whoever sees it on a mount that is on Discord may think that it is there too."""
+    run = RunMaker(archive(drive), at("2024-03-10"))
+    run.page([message(FIRST)], after=0)
+    run.write()
+    said = drive.checked("status", drive.mountpoint)
+    (line,) = (line for line in said.splitlines() if line.strip().startswith("archive/"))
+    assert "shown, on this machine only" in line
+
+
 # --- what reading costs ------------------------------------------------------------------------------------
 
 
