@@ -147,9 +147,11 @@ def look(file: RangeFile) -> Seen:
     except av.error.FFmpegError as error:
         file.check()
         raise VideoError(_said(error, file)) from None
-    except (UnicodeError, OverflowError) as error:  # of PyAV, for what it cannot make a Python value of
+    except (DiscordfsError, MemoryError):
+        raise
+    except Exception as error:  # of PyAV, which was not made for files like this one
         file.check()
-        raise VideoError(f"the video cannot be read: {error}") from None
+        raise VideoError(f"PyAV cannot read it as a video: {type(error).__name__}: {error}") from error
 
 
 def _refuse(*_: object) -> object:
