@@ -169,6 +169,47 @@ def test_no_body_whatever_ends_an_update(value: dict[str, Any]) -> None:
     assert all(isinstance(key, str) for key in keys_of(value))
 
 
+BREAKING_OUT = [*HOSTILE, 'x" onerror="alert(1)', "x' onload='alert(1)", "x onload=alert(1)"]
+
+
+@pytest.mark.parametrize("text", BREAKING_OUT)
+def test_no_name_of_anything_breaks_out_of_its_place(text: str) -> None:
+    """Each string of a message that a page shows, most of them as an attribute's value somewhere."""
+    emoji = {"id": "9", "name": text}
+    value = message(
+        FIRST,
+        f"<a:wave:123456789012345678> [{text}](https://example.org/{text})",
+        author=text,
+        edited_timestamp=text,
+        referenced_message=message(FIRST - 1, text, author=text, channel_id=text),
+        reactions=[{"emoji": emoji, "count": 1}, {"emoji": {"id": None, "name": text}, "count": text}],
+        sticker_items=[{"id": str(number), "name": text, "format_type": number} for number in (1, 3)],
+        attachments=[
+            attachment(5, text, kind) | {"description": text} for kind in ("image/png", "video/mp4", text)
+        ],
+        embeds=[
+            dict.fromkeys(("title", "url", "description", "type"), text),
+            {"image": {"proxy_url": text}, "footer": {"text": text}, "author": {"name": text}},
+        ],
+        components=[{"type": 2, "label": text, "url": text}, {"type": 10, "content": text}],
+        poll={"question": {"text": text}, "answers": [{"answer_id": text, "poll_media": {"text": text}}]},
+        thread={"id": "1", "name": text},
+        mentions=[{"id": "1", "global_name": text}],
+    )
+    (merged,) = merge([Observation(FIRST, 1, 0, 0, json.dumps(value).encode())], ())
+    for place in (NOWHERE, EVERYWHERE):
+        made = message_html(merged, place)
+        assert_harmless(made)
+        shown = [attributes for _, attributes in tags(made)]
+        assert {name for each in shown for name in each} <= ATTRIBUTES
+
+
+ATTRIBUTES = {
+    *("id", "class", "href", "rel", "title", "alt", "src", "loading", "controls", "preload", "dir"),
+    *("datetime", "tabindex", "aria-hidden", "aria-label"),
+}
+
+
 # --- whole pages -----------------------------------------------------------------------------------------
 
 
