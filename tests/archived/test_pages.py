@@ -169,7 +169,11 @@ def test_no_body_whatever_ends_an_update(value: dict[str, Any]) -> None:
     assert all(isinstance(key, str) for key in keys_of(value))
 
 
-BREAKING_OUT = [*HOSTILE, 'x" onerror="alert(1)', "x' onload='alert(1)", "x onload=alert(1)"]
+BREAKING_OUT = [
+    *HOSTILE,
+    *('x" onerror="alert(1)', "x' onload='alert(1)", "x onload=alert(1)"),
+    *("javascript:alert(1)", " jAvascript:alert(1)", "data:text/html,<script>alert(1)</script>"),
+]
 
 
 @pytest.mark.parametrize("text", BREAKING_OUT)
