@@ -180,6 +180,10 @@ class Catalogue:
                 query = "UPDATE clip SET url = ?, expires_ns = ?, changed = ? WHERE id = ? AND expires_ns < ?"
                 db.execute(query, (url, expires_ns, self._next(db), clip, expires_ns))
 
+    def sized(self, clip: int, size: int) -> None:
+        """Its size in bytes, where that was not known."""
+        self._change(clip, lambda old: replace(old, size=old.size or size))
+
     def looked(self, clip: int, facts: Facts) -> None:
         """What the frames told; nothing that was known becomes unknown."""
         self._change(clip, lambda old: replace(old, facts=merged_facts(old.facts, facts), look=Look.DONE))
