@@ -16,33 +16,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from bench import archiving
 from bench.mounts import DemoDrive, bare_mount, demo_drive
+from bench.rows import Row
 
 MIB = 1024**2
 PAIRS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    ours: str
-    bare: str
-    figure: float
-    bound: str
-    holds: bool
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller data, for a look")
     parser.add_argument("--dir", type=Path, help="where to work (default: the temporary directory)")
-    parser.add_argument("--only", action="append", default=[], help="write, read, stat, readers or memory")
+    parser.add_argument("--only", action="append", default=[], choices=[*DRIVE, *ARCHIVE], help="these alone")
     parser.add_argument("--json", type=Path, help="write the rows there as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.dir) as name:
@@ -53,7 +45,20 @@ def main() -> int:
     return 0 if all(row.holds for row in rows) else 1
 
 
+DRIVE = ("write", "read", "stat", "readers", "memory")
+ARCHIVE = ("archive-long", "archive-wide", "archive-limits", "archive-limit")
+
+
 def measure(directory: Path, quick: bool, only: list[str]) -> list[Row]:
+    wanted = only or [*DRIVE, *ARCHIVE]
+    rows = measure_drive(directory, quick, [name for name in DRIVE if name in wanted])
+    archive = archiving.benches(directory, quick)
+    return rows + [row for name in ARCHIVE if name in wanted for row in archive[name]()]
+
+
+def measure_drive(directory: Path, quick: bool, wanted: list[str]) -> list[Row]:
+    if not wanted:
+        return []
     megabytes = 64 if quick else 512
     with demo_drive(directory) as drive, bare_mount(directory) as bare:
         benches: dict[str, Callable[[], Row]] = {
@@ -63,7 +68,7 @@ def measure(directory: Path, quick: bool, only: list[str]) -> list[Row]:
             "readers": lambda: cold_readers(drive),
             "memory": lambda: memory(drive, 256 if quick else 4096),
         }
-        return [bench() for name, bench in benches.items() if not only or name in only]
+        return [benches[name]() for name in wanted]
 
 
 def show(rows: list[Row]) -> None:

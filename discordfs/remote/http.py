@@ -219,7 +219,7 @@ class Http:
         self._counter.request(label(exchange.method, exchange.url.removeprefix(self.base)))
         what = _name(exchange.method, exchange.url.removeprefix(self.base))
         try:
-            answer = await self._exchange(exchange, self._headers(json, reason), json, parts)
+            answer = await self._exchange(slot, exchange, self._headers(json, reason), json, parts)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             slot.not_sent()
             raise Unavailable(f"{what}: no connection ({type(error).__name__})") from None
@@ -231,7 +231,12 @@ class Http:
         return answer
 
     async def _exchange(
-        self, exchange: _Exchanging, headers: dict[str, str], json: str | None, parts: BodyMaker | None
+        self,
+        slot: Slot,
+        exchange: _Exchanging,
+        headers: dict[str, str],
+        json: str | None,
+        parts: BodyMaker | None,
     ) -> Answer:
         body = _form(parts()) if parts is not None else json.encode() if json is not None else None
         size = getattr(body, "size", 0) or 0
@@ -244,6 +249,7 @@ class Http:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
+                slot.heard()
                 text = await response.text(encoding="utf-8", errors="replace")
         self._counter.down(len(text.encode()))
         self._server_time.learn(response.headers)

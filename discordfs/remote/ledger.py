@@ -72,14 +72,23 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Numbers that no header tells (Discord's documents, "Rate Limits"); seconds."""
+    """Numbers that no header tells (Discord's documents, "Rate Limits"); seconds.
+
+    `margin` is for headers that are rounded and timers that are early, `drift` the part by which two clocks
+    may differ in speed (NTP sets them at most half of it off). Nothing else needs one: how long an answer
+    takes can only make a lease end later than its window."""
 
     global_size: int = 50
     global_span: float = 1.0
     unknown_span: float = 1.0
-    margin: float = 0.1
+    margin: float = 0.02
+    drift: float = 0.001
     invalid_span: float = 600.0
     poll: float = 0.05
+
+    def surely_over(self, now: float, span: float) -> float:
+        """When a window has ended that, as was heard just now, ends in `span`."""
+        return now + span * (1 + self.drift) + self.margin
 
 
 class Ledger:
@@ -110,10 +119,10 @@ class Ledger:
                 self._learn(route, bucket, now)
             until = now
             if bucket is not None:
-                until += bucket.reset_after + self._rules.margin
+                until = self._rules.surely_over(now, bucket.reset_after)
             elif counted:
-                until += self._known(route, now)[2] + self._rules.margin
-            global_until = now + self._rules.global_span + self._rules.margin if sent else now
+                until = self._rules.surely_over(now, self._known(route, now)[2])
+            global_until = self._rules.surely_over(now, self._rules.global_span) if sent else now
             self._db.execute(
                 "UPDATE lease SET flying = 0, until = ?, global_until = ?, bucket = coalesce(?, bucket)"
                 " WHERE id = ?",
@@ -247,7 +256,11 @@ class Ledger:
             if not _alive(owner):
                 self._db.execute(
                     "UPDATE lease SET flying = 0, until = ?, global_until = ? WHERE flying AND owner = ?",
-                    (now + span + self._rules.margin, now + self._rules.global_span, owner),
+                    (
+                        self._rules.surely_over(now, span),
+                        self._rules.surely_over(now, self._rules.global_span),
+                        owner,
+                    ),
                 )
 
 

@@ -58,13 +58,19 @@ def route_key(method: str, route: str, server_ns: int) -> str:
 class Slot:
     """The permission to send one request, and what became of it."""
 
-    def __init__(self, route: str, lease: int) -> None:
+    def __init__(self, route: str, lease: int, now: Callable[[], float]) -> None:
         self.route = route
         self.lease = lease
+        self._now = now
+        self.heard_at: float | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.retry_after = 0.0
         self.sent = True
+
+    def heard(self) -> None:
+        """The answer has begun: the server has counted the request, however long the body takes."""
+        self.heard_at = self._now()
 
     def answered(self, status: int, headers: Mapping[str, str], retry_after: float = 0.0) -> None:
         """`headers` case-insensitive; `retry_after` in seconds, of a 429."""
@@ -110,7 +116,7 @@ class Limiter:
 
         RateLimited when the budget of invalid answers is used up."""
         key = route_key(method, route, self._clock() if server_ns is None else server_ns)
-        slot = Slot(key, await self._reserve(key))
+        slot = Slot(key, await self._reserve(key), self._now)
         try:
             yield slot
         finally:
@@ -188,18 +194,19 @@ class Limiter:
 
     def _settle(self, slot: Slot) -> Bucket | None:
         now = self._now()
+        heard_at = now if slot.heard_at is None else slot.heard_at
         bucket = _bucket(slot)
         counted = slot.sent and not (slot.status and bucket is None and _meant(slot.status))
         self._owed.append(
             lambda ledger: ledger.settle(
-                slot.lease, slot.route, bucket, sent=slot.sent, counted=counted, now=now
+                slot.lease, slot.route, bucket, sent=slot.sent, counted=counted, now=heard_at
             )
         )
         if bucket is None and _meant(slot.status):
             self._owed.append(lambda ledger: ledger.unlimited(slot.route, now))
         if slot.status == 429:
             name = EVERYWHERE if _is_global(slot) else slot.route
-            until = now + slot.retry_after + self._rules.margin
+            until = self._rules.surely_over(now, slot.retry_after)
             self._owed.append(lambda ledger: ledger.pause(name, until))
             _log.warning("429 for %s, which waits %.1f s", slot.route, slot.retry_after)
         if _is_invalid(slot):

@@ -34,9 +34,15 @@ def closed_at_the_end() -> Iterator[None]:
         _made.pop().close()
 
 
-def limiter_of(time: VirtualTime, directory: Path | None = None, **more: int) -> Limiter:
+def limiter_of(time: VirtualTime, directory: Path | None = None, speed: float = 1.0, **more: int) -> Limiter:
+    """`speed`: of the client's clock, by the server's."""
+    began = time.ns()
+
+    def clock() -> int:
+        return began + int((time.ns() - began) * speed)
+
     made = Limiter(
-        "http://api", TOKEN, directory, clock=time.ns, sleep=time.sleep, rng=random.Random(1), **more
+        "http://api", TOKEN, directory, clock=clock, sleep=time.sleep, rng=random.Random(1), **more
     )
     _made.append(made)
     return made
@@ -78,14 +84,15 @@ class Client:
     span=st.sampled_from([0.5, 1.0, 5.0]),
     latency=st.sampled_from([0.0, 0.05, 0.5, 3.0]),
     lost_share=st.sampled_from([0.0, 0.3]),
+    speed=st.sampled_from([0.9995, 1.0, 1.0005]),
 )
 def test_no_429_whatever_the_latency(
-    seed: int, size: int, span: float, latency: float, lost_share: float
+    seed: int, size: int, span: float, latency: float, lost_share: float, speed: float
 ) -> None:
     """Each 429 is one of 10,000 steps to a block of the user's whole address."""
     time = VirtualTime()
     server = WindowServer(time, size, span)
-    client = Client(time, server, limiter_of(time), seed, latency)
+    client = Client(time, server, limiter_of(time, speed=speed), seed, latency)
     # A lost answer says nothing of its window: it is taken to last as long as the longest that was seen,
     # at least what is assumed for a route that never answered.
     time.run(client.send())
@@ -124,6 +131,45 @@ def test_the_global_limit_holds_over_many_routes() -> None:
     time.run(everywhere())
     assert server.refused == 0
     assert time.now - began < 6.0
+
+
+@pytest.mark.parametrize("speed", [0.9995, 1.0, 1.0005])
+def test_the_global_limit_is_used_up_but_for_a_twentieth(speed: float) -> None:
+    """An archive run of hours is that much shorter."""
+    time = VirtualTime()
+    server = WindowServer(time, 1000, 1.0)
+    client = Client(time, server, limiter_of(time, speed=speed), 3, 0.01)
+
+    async def everywhere() -> None:
+        await asyncio.gather(*(client.send(f"/channels/{n}00000000000/messages") for n in range(1, 1001)))
+
+    began = time.now
+    time.run(everywhere())
+    assert server.refused == 0
+    assert (1000 / 50) / (time.now - began) >= 0.95
+
+
+def test_how_long_a_body_takes_costs_no_quota() -> None:
+    """The server counts a request before it answers, and a page of messages may take long to come."""
+    time = VirtualTime()
+    server = WindowServer(time, 5, 5.0)
+    limiter = limiter_of(time)
+
+    async def send() -> None:
+        async with limiter.slot("GET", ROUTE) as slot:
+            status, headers = server.take("123456789")
+            slot.heard()
+            await time.sleep(4.0)
+            slot.answered(status, headers)
+
+    async def nine() -> None:
+        await asyncio.gather(*(send() for _ in range(9)))
+
+    time.run(send())
+    began = time.now
+    time.run(nine())  # four at once, the others when those are through
+    assert server.refused == 0
+    assert time.now - began < 2 * 4.0 + 0.1
 
 
 def test_the_first_request_goes_alone_then_the_bucket_is_used() -> None:
