@@ -88,10 +88,13 @@ class StatFs:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What open and create give: a handle, and whether the kernel may keep the pages it has."""
+    """What open and create give: a handle, and whether the kernel may keep the pages it has. `direct`: it
+    keeps none at all, and asks for exactly what the program reads, nothing ahead; then the file cannot be
+    mapped into memory for sharing (mmap's MAP_SHARED)."""
 
     handle: int
     keep_cache: bool = False
+    direct: bool = False
 
 
 class Filesystem(Protocol):
@@ -157,7 +160,7 @@ class ReadOnlyTree(Protocol):
     def fgetattr(self, handle: int) -> Attr: ...
     def readdir(self, path: bytes) -> Sequence[DirEntry]: ...
     def readlink(self, path: bytes) -> bytes: ...
-    def open(self, path: bytes) -> int: ...
+    def open(self, path: bytes) -> Opened: ...
     def read(self, handle: int, size: int, offset: int) -> bytes: ...
     def release(self, handle: int) -> None: ...
 

@@ -341,6 +341,8 @@ class Face(fuse.FUSE):  # type: ignore[misc]  # fusepy is untyped
     def _opened(self, info: Any, opened: Opened) -> None:
         info.fh = opened.handle
         info.keep_cache = opened.keep_cache
+        if opened.direct:  # else as the mount's own option says
+            info.direct_io = 1
         self._orphans.opened(opened.handle)
 
     def read(self, _path: bytes | None, buffer: Any, size: int, offset: int, info_p: Any) -> int:

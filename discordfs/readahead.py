@@ -3,9 +3,8 @@
 Job: tell a sequential reader from a random one, and say which range to ask for next. The first read asks
 for nothing (a look at a file's start costs one block); each further one in sequence doubles the window; a
 seek resets it. The kernel sends the parts of one large read a little out of order, so a step back or
-forward of up to 1 MiB still counts as in sequence. With a `share`, at most that part of what was read since
-the last seek is asked for ahead, so that seeks cost little for nothing. Threading: a race between readers of
-one handle makes a worse guess, never a wrong read; so no lock.
+forward of up to 1 MiB still counts as in sequence. Threading: a race between readers of one handle makes a
+worse guess, never a wrong read; so no lock.
 """
 
 from __future__ import annotations
@@ -19,11 +18,9 @@ _TOLERANCE = _MIB
 class Readahead:
     """One handle's history. `window` is in bytes."""
 
-    __slots__ = ("_asked_until", "_expected", "_run", "_share", "_window")
+    __slots__ = ("_asked_until", "_expected", "_window")
 
-    def __init__(self, share: float | None = None) -> None:
-        self._share = share
-        self._run = 0
+    def __init__(self) -> None:
         self._expected = -1
         self._window = 0
         self._asked_until = 0
@@ -33,14 +30,11 @@ class Readahead:
         in_sequence = self._expected >= 0 and abs(start - self._expected) <= _TOLERANCE
         self._expected = end
         if not in_sequence:
-            self._window, self._asked_until, self._run = 0, end, end - start
+            self._window, self._asked_until = 0, end
             return None
-        self._run += end - start
         if self._window and end + self._window // 2 <= self._asked_until:
             return None
         self._window = min(_LARGEST, max(_SMALLEST, self._window * 2))
-        if self._share is not None:
-            self._window = min(self._window, int(self._run * self._share))
         first = max(end, self._asked_until)
         self._asked_until = end + self._window
         return (first, self._asked_until) if first < self._asked_until else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from discordfs.errors import InvalidArgument, NoAttribute, NoEntry, ReadOnly
 from discordfs.model import Attr, Caller, DirEntry, Filesystem, Opened, ReadOnlyTree, StatFs
@@ -128,7 +128,8 @@ class Grafted:
             return self._drive.open(path, flags)
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             raise ReadOnly(f"{os.fsdecode(path)} is part of a view: nothing is written there")
-        return Opened(_VIEW | found.number << _SHIFT | found.view.open(found.rest))
+        opened = found.view.open(found.rest)
+        return replace(opened, handle=_VIEW | found.number << _SHIFT | opened.handle)
 
     def read(self, handle: int, size: int, offset: int) -> bytes | memoryview:
         opened = self._opened(handle)

@@ -18,7 +18,7 @@ from discordfs.archived.names import RUNS
 from discordfs.archived.root import MAKING, VIEWS, find_run, listed_runs
 from discordfs.archived.tails import DRAFT
 from discordfs.errors import BadHandle, InvalidArgument, IsADirectory, NoEntry, NotADirectory
-from discordfs.model import Attr, DirEntry
+from discordfs.model import Attr, DirEntry, Opened
 
 _HIDDEN = tuple(os.fsencode(start) for start in (DRAFT, MAKING))
 _RUNS = os.fsencode(RUNS)
@@ -94,14 +94,14 @@ class ArchiveTree:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    def open(self, path: bytes) -> int:
+    def open(self, path: bytes) -> Opened:
         place = self._place(path)
         if not place or stat.S_ISDIR(_status(place, path).st_mode):
             raise IsADirectory(os.fsdecode(path))
         descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         number = next(self._numbers)
         self._descriptors[number] = descriptor
-        return number
+        return Opened(number)
 
     def fgetattr(self, handle: int) -> Attr:
         return _attr(os.fstat(self._descriptor(handle)))

@@ -20,9 +20,9 @@ from discordfs.errors import Damaged
 from discordfs.keys import VolumeKeys, derive
 from discordfs.model import RandomBytes
 
-CLIP_BLOCK = 128 * 1024
-"""Bytes of a block: what the kernel asks for at once, at most. The drive's 256 KiB would cost a jump in a
-video twice as much at its two ends."""
+CLIP_BLOCK = 32 * 1024
+"""Bytes of a block: what players read at once. A jump in a video costs one block more than what is needed,
+half a one at each end; with the drive's 256 KiB that would often be more than the frames themselves."""
 
 _NONCE = 12
 _OVERHEAD = _NONCE + 16  # and the tag

@@ -26,19 +26,22 @@ from discordfs.clipping.blocks import CLIP_BLOCK, ClipBlocks, Place, runs_of
 from discordfs.errors import Damaged, DiscordfsError, Interrupted, Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.model import RandomBytes
-from discordfs.readahead import Readahead
 from discordfs.remote.base import MessageStore
 from discordfs.remote.loop import Loop
 
-PREFETCH_BLOCKS = 160
-PREFETCH_RUN = 16
-READAHEAD_SHARE = 0.25
-"""Of what was read in sequence, so much may be fetched ahead: a jump in a video costs at most that for
-nothing."""
+PREFETCH_BLOCKS = 768
+PREFETCH_RUN = 32
 
-_RUN = 128  # blocks of one request, at most
+FIRST = 64 * 1024
+SHARE = 0.25
+LONGEST = 16 * 1024**2
+"""How far a clip is read ahead, in bytes; see Playing."""
+
+_TOLERANCE = FIRST  # bytes that a read may be out of order
+_JOINED = 256 * 1024  # bytes that are asked for together with what is waited for
+_RUN = 512  # blocks of one request, at most
 _VIEWS = 256  # clips whose key and offsets are kept ready
-_UNWRITTEN = 256  # blocks that came and are not on disk yet; beyond that a slow disk is not waited for
+_UNWRITTEN = 1024  # blocks that came and are not on disk yet; beyond that a slow disk is not waited for
 _POLL = 0.25  # seconds between two looks at `cancelled`
 _log = logging.getLogger(__name__)
 
@@ -80,22 +83,22 @@ class ClipReader:
         self._raiser = ThreadPoolExecutor(1, thread_name_prefix="discordfs-clips-raise")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="discordfs-clips-cache")
 
-    def read(self, place: Place, start: int, length: int) -> bytes:
-        """Bytes [start, start + length) of the clip, fewer only at its end. Raises as the module says."""
+    def read(self, place: Place, start: int, length: int, ahead: int = 0) -> bytes:
+        """Bytes [start, start + length) of the clip, fewer only at its end. What is missing before `ahead`
+        is asked for along with them, and not waited for. Raises as the module says."""
         end = min(start + length, place.size)
         if end <= start:
             return b""
         first, last = start // CLIP_BLOCK, (end - 1) // CLIP_BLOCK
-        joined = b"".join(self._blocks(place, first, last))
+        joined = b"".join(self._blocks(place, first, last, _whole_before(place, ahead)))
         base = first * CLIP_BLOCK
         return joined if end - start == len(joined) else joined[start - base : end - base]
 
     def prefetch(self, place: Place, start: int, end: int) -> None:
         """Asks for the blocks that end in [start, end), in the background, as far as there is room for more
         on their way. Never raises: what fails here fails again, and says so, when it is read."""
-        stop = end // CLIP_BLOCK if end < place.size else -(-place.size // CLIP_BLOCK)
         claim = _Claim(self._view(place), {})
-        for number in range(start // CLIP_BLOCK, stop):
+        for number in range(start // CLIP_BLOCK, _whole_before(place, end)):
             if self._cache.holds(claim.key(number)):
                 continue
             if not self._room.acquire(blocking=False):
@@ -117,9 +120,11 @@ class ClipReader:
 
     # --- claiming and waiting ---------------------------------------------------------------------------
 
-    def _blocks(self, place: Place, first: int, last: int) -> list[bytes]:
+    def _blocks(self, place: Place, first: int, last: int, stop: int) -> list[bytes]:
         claim = _Claim(self._view(place), {})
         found = [self._get_or_claim(claim, number) for number in range(first, last + 1)]
+        for number in range(last + 1, stop):
+            self._get_or_claim(claim, number)
         if claim.flights:
             self._start(claim, list(claim.flights))
         return [
@@ -223,19 +228,28 @@ class ClipReader:
             data = memoryview(done.result())
         except CancelledError:
             raise Unavailable("the request for a block was cancelled") from None
-        for number in run:
-            start = (number - run.start) * CLIP_BLOCK
-            block = bytes(data[start : start + claim.blocks.length(number)])
+        plain = [bytes(data[at : at + CLIP_BLOCK]) for at in range(0, len(data), CLIP_BLOCK)]
+        for number, block in zip(run, plain, strict=True):
             self._cache.land(claim.key(number), claim.flights[number], block)
-            if self._unwritten.acquire(blocking=False):
-                self._writer.submit(self._write, claim.blocks, number, block)
+        self._keep(claim.blocks, run, plain)
 
-    def _write(self, blocks: ClipBlocks, number: int, block: bytes) -> None:
-        """Behind the readers' backs."""
+    def _keep(self, blocks: ClipBlocks, run: range, plain: Sequence[bytes]) -> None:
+        """Into the disk cache, behind the readers' backs; dropped when the disk does not keep up."""
+        taken = sum(self._unwritten.acquire(blocking=False) for _ in run)
+        if taken < len(run):
+            self._written(taken)
+            return
+        self._writer.submit(self._write, blocks, run, plain)
+
+    def _write(self, blocks: ClipBlocks, run: range, plain: Sequence[bytes]) -> None:
         try:
-            sealed = blocks.seal(number, block)
-            self._cache.store(blocks.uid, range(number, number + 1), blocks.offsets[number], sealed)
+            sealed = b"".join(blocks.seal(number, block) for number, block in zip(run, plain, strict=True))
+            self._cache.store(blocks.uid, run, blocks.offsets[run.start], sealed)
         finally:
+            self._written(len(run))
+
+    def _written(self, blocks: int) -> None:
+        for _ in range(blocks):
             self._unwritten.release()
 
     def _fail(self, claim: _Claim, numbers: Iterable[int], error: BaseException) -> None:
@@ -253,21 +267,48 @@ class ClipReader:
         return view
 
 
-class Playing:
-    """A clip that is open: reads of it, and what comes ahead of them."""
+def _whole_before(place: Place, end: int) -> int:
+    """How many blocks lie wholly before `end`; the last one, which is short, does at the clip's end."""
+    return end // CLIP_BLOCK if end < place.size else -(-place.size // CLIP_BLOCK)
 
-    __slots__ = ("_ahead", "_place", "_reader")
+
+class Playing:
+    """A clip that is open: reads of it, and what comes ahead of them.
+
+    A jump asks for FIRST bytes, enough to tell whether more will be read; from then on at most SHARE of what
+    was read since the jump is asked for ahead. So a video that is jumped about in costs little for nothing,
+    and one that is played through soon comes in large pieces. Threading: a race between readers of one handle
+    makes a worse guess, never a wrong read; so no lock."""
+
+    __slots__ = ("_asked_until", "_expected", "_place", "_reader", "_run")
 
     def __init__(self, reader: ClipReader, place: Place) -> None:
         self._reader = reader
         self._place = place
-        self._ahead = Readahead(READAHEAD_SHARE)
+        self._expected = -1
+        self._run = 0
+        self._asked_until = 0
 
     def read(self, size: int, offset: int) -> bytes:
         """As ClipReader.read."""
         end = min(offset + size, self._place.size)
-        wanted = self._ahead.next_range(offset, end) if offset < end else None
-        if wanted is not None:
-            behind = -(-end // CLIP_BLOCK) * CLIP_BLOCK  # the read brings its own blocks
-            self._reader.prefetch(self._place, max(wanted[0], behind), wanted[1])
+        until = self._ahead_of(offset, end)
+        if until - end <= _JOINED:
+            return self._reader.read(self._place, offset, size, until)
+        own = -(-end // CLIP_BLOCK) * CLIP_BLOCK  # the read brings these itself
+        self._reader.prefetch(self._place, own, until)
         return self._reader.read(self._place, offset, size)
+
+    def _ahead_of(self, start: int, end: int) -> int:
+        """Until where to ask now; not beyond `end` when there is no need."""
+        is_jump = self._expected < 0 or abs(start - self._expected) > _TOLERANCE
+        self._expected = end
+        if is_jump:
+            self._run, self._asked_until = end - start, max(end, start + FIRST)
+            return self._asked_until
+        self._run += end - start
+        window = min(LONGEST, int(self._run * SHARE))
+        if end + window // 2 <= self._asked_until:
+            return end
+        self._asked_until = end + window
+        return self._asked_until

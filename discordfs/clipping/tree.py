@@ -37,7 +37,7 @@ from discordfs.errors import (
     NotADirectory,
     RemoteGone,
 )
-from discordfs.model import Attr, DirEntry
+from discordfs.model import Attr, DirEntry, Opened
 
 GONE_S = 600.0
 """Seconds that a clip stays away after Discord said that it is deleted."""
@@ -119,11 +119,13 @@ class ClipsTree:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    def open(self, path: bytes) -> int:
+    def open(self, path: bytes) -> Opened:
+        """Clips that are read of Discord are read directly: the kernel's own reading ahead would fetch half
+        as much again at each jump in a video."""
         opened = self._opened(self._entry(_parts(path)), path)
         number = next(self._numbers)
         self._files[number] = opened
-        return number
+        return Opened(number, direct=isinstance(opened, _Clip))
 
     def fgetattr(self, handle: int) -> Attr:
         return self._file(handle).attr()

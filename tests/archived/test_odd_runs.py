@@ -154,7 +154,7 @@ def walk(tree: ArchiveTree, path: bytes) -> None:
         if attr.is_dir:
             walk(tree, below)
         elif attr.is_regular:
-            handle = tree.open(below)
+            handle = tree.open(below).handle
             assert len(tree.read(handle, attr.size + 1, 0)) == attr.size
             tree.release(handle)
 

@@ -1,4 +1,4 @@
-"""Clips for the tests of clips/: posted to an emulator as people post them, and put into a volume's catalogue.
+"""Clips for the tests of clips/: posted to an emulator as people do, and put into a volume's catalogue.
 
 Threading: the test's own thread.
 """

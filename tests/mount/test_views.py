@@ -34,7 +34,7 @@ def capture(root: Path, day: str, *messages: str, name: str = "general") -> Path
 def test_a_new_run_appears_without_a_remount_and_reads_as_it_is(drive: MountedDrive) -> None:
     """Else a user would have to unmount to see what was captured, or would read something else than was."""
     assert not (drive.mountpoint / "archive").exists()
-    assert drive.status()["views"] == {"archive": "empty"}
+    assert drive.status()["views"] == {"archive": "empty", "clips": "empty"}
     run = capture(archive(drive), "2024-03-01", "hello", "world")
     shown = drive.mountpoint / "archive"
     assert sorted(os.listdir(drive.mountpoint)) == ["archive"]
@@ -46,7 +46,7 @@ def test_a_new_run_appears_without_a_remount_and_reads_as_it_is(drive: MountedDr
     second = capture(archive(drive), "2024-03-02", "again")
     assert sorted(os.listdir(shown / "runs")) == [run.name, second.name]
     assert channel.joinpath("messages.jsonl").read_bytes().count(b"\n") == 3
-    assert drive.status()["views"] == {"archive": "shown"}
+    assert drive.status()["views"] == {"archive": "shown", "clips": "empty"}
 
 
 def test_sizes_and_times_are_exact(drive: MountedDrive) -> None:
@@ -98,7 +98,7 @@ def test_a_drive_entry_of_that_name_is_never_hidden(drive: MountedDrive) -> None
     capture(archive(drive), "2024-03-01", "hello")
     assert os.listdir(drive.mountpoint) == ["archive"]
     assert (drive.mountpoint / "archive" / "mine").read_text() == "mine"
-    assert drive.status()["views"] == {"archive": "hidden: the drive has an entry of this name"}
+    assert drive.status()["views"]["archive"] == "hidden: the drive has an entry of this name"
     os.rename(drive.mountpoint / "archive", drive.mountpoint / "moved")
     assert "runs" in os.listdir(drive.mountpoint / "archive")
 
