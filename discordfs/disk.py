@@ -17,6 +17,15 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """What is in the file survives a power cut when this returns."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_files(directory: Path) -> None:
     """Everything in a directory, names and bytes, is on disk when this returns; nothing when it is absent."""
     if not directory.is_dir():

@@ -55,8 +55,8 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
     Discord once the drive says so of all that was closed before (its barrier)."""
     local = LocalTree(root)
     runs = [b"/" + os.fsencode(run.path.name) for run in own_runs(root)]
-    folders = [*runs, *([_MEDIA] if _exists(local, _MEDIA) else [])]
-    entries = [found for folder in folders for found in _walk(local, folder)]
+    folders = [*runs, *([_MEDIA] if exists(local, _MEDIA) else [])]
+    entries = [found for folder in folders for found in walk(local, folder)]
     copied = Copied()
     _make(drive, PLACE, caller)
     for number, (path, is_folder) in enumerate(entries):
@@ -65,8 +65,8 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
             _make(drive, PLACE + path, caller)
             _sweep(local, path, drive)
         elif path != _MEDIA + _DATABASE and not _is_there(local, path, drive, PLACE + path):
-            copied = copied.with_file(_copy(local, path, drive, PLACE + path, caller))
-    if _exists(local, _MEDIA + _DATABASE):
+            copied = copied.with_file(copy_whole(local, path, drive, PLACE + path, caller))
+    if exists(local, _MEDIA + _DATABASE):
         copied = _keep_database(root / MEDIA / DATABASE, drive, caller, copied)
     drive.fsyncdir(PLACE)
     return copied
@@ -76,27 +76,27 @@ def bring_back(drive: Tree, root: Path, tell: Told = lambda done, total: None) -
     """Copies what the drive has of an archive and `root` has not; the views are the caller's to make."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     local, me = LocalTree(root), Caller(os.geteuid(), os.getegid())
-    copied, entries = Copied(), list(_walk(drive, PLACE))[1:]
+    copied, entries = Copied(), list(walk(drive, PLACE))[1:]
     for number, (path, is_folder) in enumerate(entries):
         tell(number + 1, len(entries))
         place = path.removeprefix(PLACE)
         if is_folder:
             _make(local, place, me)
-        elif not _exists(local, place):
-            copied = copied.with_file(_copy(drive, path, local, place, me))
+        elif not exists(local, place):
+            copied = copied.with_file(copy_whole(drive, path, local, place, me))
     return copied
 
 
 # --- which files -------------------------------------------------------------------------------------------
 
 
-def _walk(tree: Tree, folder: bytes) -> Iterator[tuple[bytes, bool]]:
+def walk(tree: Tree, folder: bytes) -> Iterator[tuple[bytes, bool]]:
     """(path, whether it is a directory): the directory itself, then what is below."""
     yield folder, True
     for name, is_folder in _listed(tree, folder):
         path = folder + b"/" + name
         if is_folder:
-            yield from _walk(tree, path)
+            yield from walk(tree, path)
         else:
             yield path, False
 
@@ -112,7 +112,8 @@ def _listed(tree: Tree, folder: bytes) -> list[tuple[bytes, bool]]:
     return sorted(found)
 
 
-def _exists(tree: Tree, path: bytes) -> bool:
+def exists(tree: Tree, path: bytes) -> bool:
+    """Whether there is an entry of this name."""
     try:
         tree.getattr(path)
     except NoEntry:
@@ -122,7 +123,7 @@ def _exists(tree: Tree, path: bytes) -> bool:
 
 def _is_there(source: Tree, path: bytes, target: Tree, place: bytes) -> bool:
     """By size and time of change, as rsync has it: record files only grow, media never change."""
-    if not _exists(target, place):
+    if not exists(target, place):
         return False
     mine, other = source.getattr(path), target.getattr(place)
     return (mine.size, mine.mtime_ns) == (other.size, other.mtime_ns)
@@ -136,11 +137,11 @@ def _make(tree: Tree, folder: bytes, caller: Caller) -> None:
         tree.mkdir(folder, 0o700, caller)
 
 
-def _copy(source: Tree, path: bytes, target: Tree, place: bytes, caller: Caller) -> int:
-    """Bytes of the file that was copied."""
+def copy_whole(source: Tree, path: bytes, target: Tree, place: bytes, caller: Caller) -> int:
+    """Copies a file under a name that `walk` passes over, and renames it when it is whole. Its bytes."""
     folder, _, name = place.rpartition(b"/")
     draft = folder + b"/" + _DRAFT + name[:200]
-    if _exists(target, draft):
+    if exists(target, draft):
         target.unlink(draft)
     said = describe(source, path)
     attr = replace(said.attr, uid=caller.uid, gid=caller.gid)
@@ -169,6 +170,6 @@ def _keep_database(database: Path, drive: Tree, caller: Caller, copied: Copied) 
         ):
             old.backup(new)
         snapshot = LocalTree(Path(folder))
-        if _exists(drive, place) and has_same_contents(snapshot, _DATABASE, drive, place):
+        if exists(drive, place) and has_same_contents(snapshot, _DATABASE, drive, place):
             return copied
-        return copied.with_file(_copy(snapshot, _DATABASE, drive, place, caller))
+        return copied.with_file(copy_whole(snapshot, _DATABASE, drive, place, caller))

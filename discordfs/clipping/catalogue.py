@@ -188,6 +188,11 @@ class Catalogue:
         """What the frames told; nothing that was known becomes unknown."""
         self._change(clip, lambda old: replace(old, facts=merged_facts(old.facts, facts), look=Look.DONE))
 
+    def lasts(self, clip: int, seconds: float) -> None:
+        """How long it is, as somebody said; frames, once looked at, know better."""
+        said = Facts(runtime=seconds)
+        self._change(clip, lambda old: replace(old, facts=merged_facts(said, old.facts)))
+
     def look_failed(self, clip: int, reason: str) -> None:
         """It is no video that can be read: not tried again."""
         self._change(clip, lambda old: replace(old, look=Look.FAILED, look_error=reason))
@@ -417,6 +422,11 @@ class Catalogue:
     def poster(self, id_: int) -> Poster | None:
         rows = self._rows("SELECT id, name, display, icon FROM poster WHERE id = ?", (id_,))
         return Poster(*rows[0]) if rows else None
+
+    def poster_called(self, name: str) -> int | None:
+        """The id of a poster whose user name this is."""
+        rows = self._rows("SELECT id FROM poster WHERE name = ? ORDER BY id DESC", (name,))
+        return rows[0][0] if name and rows else None
 
     def place(self, channel: int) -> Place | None:
         query = (

@@ -1,0 +1,233 @@
+"""Keeps the videos themselves, by their contents: kept/<sha256[:2]>/<sha256>, so that a clip outlives its
+message; and the catalogue, so that it outlives the machine.
+
+A video counts as kept once the place has it whole and durably. The catalogue is the queue. Where the place
+is the drive, files lie in DRIVE in its root, put there through the mount; `bring_back` gets the catalogue and
+the thumbnails from there.
+Limits: a video is on this disk once while it is copied. Errors: those of Discord, the store and the disk.
+Threading: `run` on a worker of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from discordfs.archived.ondrive import copy_whole, exists, walk
+from discordfs.clipping.backoff import Backoff
+from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.model import Clip
+from discordfs.copying import Tree
+from discordfs.disk import make_directory, sync_directory, sync_file
+from discordfs.errors import (
+    BadRequest,
+    ConfigError,
+    Forbidden,
+    RateLimited,
+    RemoteGone,
+    TimedOut,
+    Unavailable,
+)
+from discordfs.localtree import LocalTree
+from discordfs.model import Caller, Clock
+
+DRIVE = ".clips"
+"""Where the drive has kept clips, in its root."""
+
+CATALOGUE = "catalogue.sqlite"
+_STEP = 4 * 1024**2
+_BATCH = 20
+_TURN_S = 5.0
+_DRAFT = ".new-"
+_LATER = (Unavailable, RateLimited, TimedOut, ConfigError)
+_log = logging.getLogger(__name__)
+
+Read = Callable[[int, int, int, int, int], bytes]
+"""(channel, message, attachment, start, length) -> exactly these bytes, or an error: MessageStore.read."""
+
+
+class Place(Protocol):
+    """Where things are kept: store.Store, or a folder on the drive."""
+
+    def put_file(self, name: str, source: Path) -> None: ...
+    def size(self, name: str) -> int | None: ...
+
+
+def kept_name(sha256: str) -> str:
+    """Of a video, below the place."""
+    return f"kept/{sha256[:2]}/{sha256}"
+
+
+class OnDrive:
+    """The folder on the drive that is mounted at what `mountpoint` answers, None: nowhere for now."""
+
+    def __init__(self, mountpoint: Callable[[], Path | None]) -> None:
+        self._mountpoint = mountpoint
+
+    def _folder(self) -> Path:
+        place = self._mountpoint()
+        if place is None:
+            raise Unavailable("the drive is not mounted: clips are kept there once it is")
+        return place / DRIVE
+
+    def put_file(self, name: str, source: Path) -> None:
+        """In the drive's own safety: closed and synced when this returns, and on its way to Discord."""
+        path = self._folder() / name
+        draft = path.with_name(f"{_DRAFT}{uuid.uuid4().hex[:8]}-{path.name[:100]}")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(source, draft)
+            sync_file(draft)
+            os.replace(draft, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTCONN, errno.EROFS):
+                draft.unlink(missing_ok=True)
+            raise Unavailable(f"{path} could not be written: {error.strerror}") from error
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self._folder() / name).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"{name} on the drive: {error.strerror}") from error
+
+
+class Keeper:
+    """Keeps clips that have been looked at, from `read` into `place`. `folder`: the catalogue's own, for what
+    is on its way, and with the thumbnails. `told` hears what goes wrong, "" once it goes well."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        place: Place,
+        read: Read,
+        folder: Path,
+        clock: Clock,
+        told: Callable[[str], None] = lambda text: None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._catalogue, self._place, self._read, self._folder = catalogue, place, read, folder
+        self._clock, self._told, self._backoff = clock, told, backoff or Backoff()
+        self._said = -1
+        self._after = 0
+        make_directory(folder / "keeping")
+        for left in (folder / "keeping").iterdir():
+            left.unlink()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; the catalogue is kept once more then."""
+        while not stop.is_set():
+            if self._turn(stop):
+                stop.wait(_TURN_S)
+            else:
+                self._backoff.rest(stop)
+        self._turn(stop)
+
+    def _turn(self, stop: threading.Event) -> bool:
+        try:
+            while not stop.is_set() and self.step(stop):
+                pass
+            self.keep_catalogue()
+        except _LATER as error:
+            _log.warning("clips are not kept for now: %s", error)
+            self._told(str(error))
+            return False
+        self._backoff.succeeded()
+        self._told("")
+        return True
+
+    def step(self, stop: threading.Event | None = None) -> int:
+        """Keeps a batch; how many clips it looked at. What one clip has wrong stops no other. Raises what is
+        wrong for now."""
+        clips = self._catalogue.unkept(self._after, _BATCH)
+        for clip in clips:
+            if stop is not None and stop.is_set():
+                return 0
+            self._keep(clip)
+            self._after = clip.id
+        if not clips:
+            self._after = 0
+        return len(clips)
+
+    def keep_catalogue(self) -> None:
+        """The catalogue as it is now, if it has changed."""
+        version = self._catalogue.version()
+        if version == self._said:
+            return
+        draft = self._folder / "keeping" / CATALOGUE
+        try:
+            draft.unlink(missing_ok=True)
+            self._catalogue.backup(draft)
+            self._place.put_file(CATALOGUE, draft)
+        finally:
+            draft.unlink(missing_ok=True)
+        self._said = version
+
+    def _keep(self, clip: Clip) -> None:
+        draft = self._folder / "keeping" / str(clip.id)
+        try:
+            sha256 = self._download(clip, draft)
+            name = kept_name(sha256)
+            if self._place.size(name) != clip.size:
+                self._place.put_file(name, draft)
+            if self._place.size(name) != clip.size:
+                raise Unavailable(f"the kept copy of clip {clip.id} has not the size it should have")
+            self._keep_thumbnail(clip)
+        except RemoteGone:
+            self._catalogue.attachment_gone(clip.id, self._clock())
+        except (Forbidden, BadRequest) as error:
+            _log.warning("clip %d cannot be kept: %s", clip.id, error)
+        else:
+            self._catalogue.kept(clip.id, sha256)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _download(self, clip: Clip, draft: Path) -> str:
+        """Exactly the clip's bytes into the file `draft`; their SHA-256."""
+        digest = hashlib.sha256()
+        try:
+            with draft.open("wb") as file:
+                for start in range(0, clip.size, _STEP):
+                    length = min(_STEP, clip.size - start)
+                    data = self._read(clip.channel, clip.message, clip.id, start, length)
+                    digest.update(data)
+                    file.write(data)
+        except OSError as error:
+            raise Unavailable(f"no room for clip {clip.id}: {error.strerror}") from error
+        return digest.hexdigest()
+
+    def _keep_thumbnail(self, clip: Clip) -> None:
+        name = f"thumb/{clip.id}.png"
+        source = self._folder / name
+        if source.exists() and self._place.size(name) is None:
+            self._place.put_file(name, source)
+
+
+def bring_back(drive: Tree, folder: Path) -> int:
+    """The catalogue and thumbnails that the drive keeps, into `folder`, where there is no catalogue yet; how
+    many files. The videos stay on the drive and are played from there."""
+    root = b"/" + os.fsencode(DRIVE)
+    if (folder / CATALOGUE).exists() or not exists(drive, root + b"/" + os.fsencode(CATALOGUE)):
+        return 0
+    make_directory(folder)
+    local, me, count = LocalTree(folder), Caller(os.geteuid(), os.getegid()), 0
+    thumbs = root + b"/thumb"
+    entries = list(walk(drive, thumbs)) if exists(drive, thumbs) else []
+    for path, is_folder in [*entries, (root + b"/" + os.fsencode(CATALOGUE), False)]:
+        place = path.removeprefix(root)
+        if is_folder:
+            make_directory(folder / os.fsdecode(place[1:]))
+        elif not exists(local, place):
+            copy_whole(drive, path, local, place, me)
+            count += 1
+    sync_directory(folder)
+    return count
