@@ -23,7 +23,7 @@ Download = Callable[[str, Callable[[bytes], object]], Fetched]
 
 _SIZE = 128
 _MOST = 4 * 1024**2
-_TURN_S = 30.0
+_TURN_S = 3.0
 _NEVER = frozenset({403, 404, 415})
 _log = logging.getLogger(__name__)
 
@@ -33,23 +33,31 @@ class Icons:
 
     def __init__(self, catalogue: Catalogue, folder: Path, cdn: str, download: Download) -> None:
         self._catalogue, self._folder, self._cdn, self._download = catalogue, folder, cdn, download
+        self._tried: set[int] = set()
         make_directory(folder)
 
     def run(self, stop: threading.Event) -> None:
-        while True:
+        while not stop.is_set():
             self.step(stop)
-            if stop.wait(_TURN_S):
-                return
+            stop.wait(_TURN_S)
+
+    def is_idle(self) -> bool:
+        """Whether there is none that was not tried."""
+        return all(poster.id in self._tried for poster in self._missing())
 
     def step(self, stop: threading.Event | None = None) -> int:
-        """Fetches what is missing; how many."""
+        """Fetches what is missing; how many there were."""
         count = 0
-        for poster, _ in self._catalogue.posters():
+        for poster in self._missing():
             if stop is not None and stop.is_set():
                 break
-            if poster.icon and self._had(poster) != poster.icon:
-                count += self._fetch(poster)
+            count += self._fetch(poster)
+            self._tried.add(poster.id)
         return count
+
+    def _missing(self) -> list[Poster]:
+        posters = [poster for poster, _ in self._catalogue.posters()]
+        return [poster for poster in posters if poster.icon and self._had(poster) != poster.icon]
 
     def _had(self, poster: Poster) -> str:
         try:

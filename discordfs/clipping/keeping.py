@@ -145,6 +145,10 @@ class Keeper:
         self._told("")
         return True
 
+    def is_idle(self) -> bool:
+        """Whether everything was tried that the catalogue has now, or nothing can be kept for now."""
+        return bool(self._backoff.failures) or self._said == self._catalogue.version()
+
     def step(self, stop: threading.Event | None = None) -> int:
         """Keeps a batch; how many clips it looked at. What one clip has wrong stops no other. Raises what is
         wrong for now."""

@@ -65,6 +65,10 @@ class Writer:
         self._told("")
         return True
 
+    def is_idle(self) -> bool:
+        """Whether the store has everything, or takes nothing for now."""
+        return bool(self._backoff.failures) or not self._catalogue.has_unwritten()
+
     def step(self) -> int:
         """Writes a batch; how many things that were. Raises Unavailable and ConfigError: what was written by
         then counts."""
