@@ -17,21 +17,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from discordfs.archive import REQUESTS_A_SECOND
-from discordfs.capture.asking import PATIENCE
+from discordfs.capture.asking import PATIENCE, Asker
 from discordfs.clipping.catalogue import Catalogue, Found, Named
 from discordfs.clipping.collector import Collector, Progress
+from discordfs.clipping.exporting import Exported, export
 from discordfs.clipping.finding import kinds_of
+from discordfs.clipping.importing import Imported, Importer
+from discordfs.clipping.links import Renewer
 from discordfs.clipping.model import Clip, Facts, Place, Poster
 from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.record import read_record, record_of
-from discordfs.clipping.scope import SyncSettings
+from discordfs.clipping.scope import Scope, SyncSettings
+from discordfs.clipping.thumbnails import Thumbnailer
+from discordfs.clipping.workers import Board, Plan, Supervisor
 from discordfs.config import DISCORD_API
-from discordfs.errors import TimedOut, UsageError
+from discordfs.errors import FormatError, RemoteError, TimedOut, Unavailable, UsageError
 from discordfs.registry import runtime_dir
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.ledger import Rules
@@ -44,33 +51,107 @@ __all__ = [
     "Clip",
     "ClipsDirectory",
     "Collector",
+    "Connection",
+    "Exported",
     "Facts",
     "Found",
+    "Imported",
     "Named",
     "Place",
     "Poster",
     "Progress",
+    "Refreshed",
     "SyncSettings",
     "Work",
     "collecting",
+    "connected",
+    "crew",
+    "export",
     "kinds_of",
     "read_record",
     "record_of",
+    "refresh",
+    "take_in",
 ]
 
 _CLOSE_S = 10.0
+_READ_S = 60.0
+_TRIES = 5
+"""How often in a row renewing may fail, until `refresh` gives up."""
+
 _LIVE_INTENTS = ("dm_messages",)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What works on clips has in its hands, while `collecting` lasts."""
+class Connection:
+    """What works on clips has in its hands, while `connected` lasts."""
 
     directory: ClipsDirectory
     catalogue: Catalogue
     remote: DiscordRemote
     loop: Loop
+    patience: Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Connection):
+    """The same, with what collects."""
+
     collector: Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """How many links were to be renewed, how many were, and how many clips turned out to be gone."""
+
+    clips: int
+    renewed: int
+    gone: int
+
+
+def crew(work: Work, *, has_thumbnails: bool = True) -> Supervisor:
+    """The workers, in the order in which they end: who fills what the next one empties is before it."""
+    board, workers = Board(), work.directory.workers
+
+    def read(channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
+        return work.loop.call(work.remote.read(channel, message, attachment, start, length), _READ_S)
+
+    renewer = Renewer(work.remote, work.loop, work.catalogue, work.remote.now_ns, told=board.of("renewer"))
+    plans = [
+        Plan("collector", work.collector, fatal=(RemoteError, FormatError)),
+        Plan("renewer", renewer, is_idle=renewer.is_idle),
+    ]
+    if has_thumbnails:
+        told = board.of("thumbnailer")
+        thumbnailer = Thumbnailer(work.catalogue, read, work.directory.thumbs, work.remote.now_ns, told=told)
+        plans.append(Plan("thumbnailer", thumbnailer, is_idle=thumbnailer.is_idle))
+    return Supervisor(
+        plans, workers, board=board, facts=lambda: {"progress": asdict(work.collector.progress())}
+    )
+
+
+@contextlib.contextmanager
+def connected(
+    token: str,
+    directory: ClipsDirectory,
+    *,
+    api: str = DISCORD_API,
+    requests_a_second: int = REQUESTS_A_SECOND,
+    patience: Patience = PATIENCE,
+    is_live: bool = False,
+) -> Iterator[Connection]:
+    """The catalogue, to be written, and Discord; one at a time in a directory. Nothing is asked before
+    something runs. Raises BusyError, FormatError."""
+    with ExitStack() as undo:
+        undo.enter_context(directory.held())
+        catalogue = Catalogue(directory.catalogue)
+        undo.callback(catalogue.close)
+        loop = undo.enter_context(Loop("discordfs-clips"))
+        limiter = Limiter(api, token, runtime_dir(os.geteuid()), rules=Rules(global_size=requests_a_second))
+        intents = _LIVE_INTENTS if is_live else ()
+        remote = DiscordRemote(token, api=api, message_content=True, intents=intents, limiter=limiter)
+        undo.callback(_close, loop, remote)
+        yield Connection(directory, catalogue, remote, loop, patience)
 
 
 @contextlib.contextmanager
@@ -85,21 +166,50 @@ def collecting(
     patience: Patience = PATIENCE,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Work]:
-    """A collector, its catalogue and its connection; one at a time in a directory. Nothing is asked before
-    something runs. What `settings` choose is remembered; where they choose nothing it is what was chosen
-    last, else the server `home`. Raises BusyError, FormatError, UsageError."""
-    with ExitStack() as undo:
-        undo.enter_context(directory.held())
-        catalogue = Catalogue(directory.catalogue)
-        undo.callback(catalogue.close)
-        settings = _chosen(catalogue, settings, home)
-        loop = undo.enter_context(Loop("discordfs-clips"))
-        limiter = Limiter(api, token, runtime_dir(os.geteuid()), rules=Rules(global_size=requests_a_second))
-        intents = _LIVE_INTENTS if settings.is_live else ()
-        remote = DiscordRemote(token, api=api, message_content=True, intents=intents, limiter=limiter)
-        undo.callback(_close, loop, remote)
-        collector = Collector(remote, loop, catalogue, settings, patience=patience, tell=tell)
-        yield Work(directory, catalogue, remote, loop, collector)
+    """The same, with a collector. What `settings` choose is remembered; where they choose nothing it is what
+    was chosen last, else the server `home`. Raises BusyError, FormatError, UsageError."""
+    with connected(
+        token,
+        directory,
+        api=api,
+        requests_a_second=requests_a_second,
+        patience=patience,
+        is_live=settings.is_live,
+    ) as to:
+        chosen = _chosen(to.catalogue, settings, home)
+        collector = Collector(to.remote, to.loop, to.catalogue, chosen, patience=patience, tell=tell)
+        yield Work(to.directory, to.catalogue, to.remote, to.loop, patience, collector)
+
+
+def take_in(
+    to: Connection, folder: Path, tell: Callable[[int, int], None] = lambda done, total: None
+) -> Imported:
+    """The predecessor's records in `folder`, with what Discord says of them. `tell` hears how many of how
+    many are done. Raises RemoteError; what was taken by then stays, and the next time goes on."""
+    asker = Asker(to.remote, to.loop, patience=to.patience)
+    scope = Scope(asker, SyncSettings(), lambda channel: None)
+    return Importer(asker, scope, to.catalogue, to.remote.now_ns).run(folder, tell)
+
+
+def refresh(
+    to: Connection,
+    clips: Sequence[int] | None = None,
+    wait: Callable[[float], object] = time.sleep,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Refreshed:
+    """Renews the links of these clips, or of all, now. Raises Unavailable when that does not go for now."""
+    total = to.catalogue.doubt(clips)
+    renewer = Renewer(to.remote, to.loop, to.catalogue, to.remote.now_ns)
+    failures = 0
+    while failures < _TRIES:
+        turn = renewer.step()
+        tell(renewer.renewed + renewer.gone, total)
+        failures = failures + 1 if turn.failure else 0
+        if turn.failure:
+            wait(turn.wait_s)
+        elif renewer.is_idle():
+            return Refreshed(total, renewer.renewed, renewer.gone)
+    raise Unavailable(f"links cannot be renewed for now ({turn.failure}): try again later")
 
 
 def _chosen(catalogue: Catalogue, settings: SyncSettings, home: int) -> SyncSettings:

@@ -11,9 +11,14 @@ import click
 
 from discordfs.cli.lazy import LazyGroup
 
-_SYNC, _READING = "discordfs.cli.clips_sync", "discordfs.cli.clips_reading"
+_SYNC, _ASKING = "discordfs.cli.clips_sync", "discordfs.cli.clips_asking"
+_READING = "discordfs.cli.clips_reading"
 
-COMMANDS: Mapping[str, str] = {"sync": _SYNC, "list": _READING}
+COMMANDS: Mapping[str, str] = {
+    "sync": _SYNC,
+    **dict.fromkeys(("list", "export"), _READING),
+    **dict.fromkeys(("refresh", "import"), _ASKING),
+}
 """Each subcommand's module."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from discordfs.archived.textview import harmless
 from discordfs.cli.clips_common import catalogue_to_read, directory_of
 from discordfs.cli.common import human, json_option, state_of, state_option
 from discordfs.clipping.catalogue import Catalogue, Named
+from discordfs.clipping.exporting import export
 from discordfs.clipping.record import message_link
 
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
@@ -132,4 +133,24 @@ def _told(each: Named, guild: int) -> dict[str, Any]:
     }
 
 
-COMMANDS = [list_]
+@click.command("export")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--deleted", is_flag=True, help="Those that are deleted on Discord too.")
+@json_option
+@state_option
+def export_(folder: Path, deleted: bool, as_json: bool, state_dir: Path | None) -> None:
+    """Writes the catalogue to FOLDER in the predecessor's form: messages/<Id>.json, thumb/<Id>.png and
+    catalogue.jsonl. Where Ids collide the second has the clip's id behind its own."""
+    directory = directory_of(state_of(state_dir))
+    catalogue = catalogue_to_read(directory)
+    try:
+        done = export(catalogue, directory.thumbs, folder, with_deleted=deleted)
+    finally:
+        catalogue.close()
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(f"{done.clips} records and {done.thumbs} thumbnails are in {folder}")
+
+
+COMMANDS = [list_, export_]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,9 +32,8 @@ from discordfs.cli.common import (
     state_of,
     state_option,
 )
-from discordfs.clipping.workers import Plan, Supervisor
+from discordfs.clipping.workers import Supervisor
 from discordfs.config import parse_duration
-from discordfs.errors import FormatError, RemoteError
 
 _PLAIN_EVERY_S = 10.0
 _MANY = 20  # problems that are shown
@@ -54,6 +54,7 @@ _MANY = 20  # problems that are shown
 @click.option(
     "--window", default="7d", show_default=True, help="How far back known clips are looked at again."
 )
+@click.option("--no-thumbnails", is_flag=True, help="Look at no video: no pictures, no runtimes.")
 @click.option(
     "--rate",
     type=click.IntRange(1),
@@ -72,6 +73,7 @@ def sync(
     is_live: bool,
     types: str,
     window: str,
+    no_thumbnails: bool,
     rate: int,
     as_json: bool,
     state_dir: Path | None,
@@ -94,20 +96,16 @@ def sync(
     with library.collecting(
         token.reveal(), directory, settings, home=home, api=api, requests_a_second=rate
     ) as work:
-        is_interrupted = _run(work)
+        is_interrupted = _run(work, library.crew(work, has_thumbnails=not no_thumbnails))
         context.exit(_show(work, as_json, is_interrupted and not is_live))
 
 
-def _run(work: library.Work) -> bool:
+def _run(work: library.Work, supervisor: Supervisor) -> bool:
     """The workers, until they are done. Whether somebody ended them."""
-    plans = [Plan("collector", work.collector, fatal=(RemoteError, FormatError))]
-    supervisor = Supervisor(
-        plans, work.directory.workers, facts=lambda: {"progress": asdict(work.collector.progress())}
-    )
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _shown() as show:
-            supervisor.run(lambda: show(work.collector.progress()))
+            supervisor.run(lambda: show(partial(_line, work)))
     except KeyboardInterrupt:
         return True
     finally:
@@ -119,13 +117,13 @@ def _run(work: library.Work) -> bool:
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[library.Progress], None]]:
+def _shown() -> Iterator[Callable[[Callable[[], str]], None]]:
     if not sys.stderr.isatty():
         yield _Plain()
         return
     with Bar(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("asking", total=None)
-        yield lambda now: bar.update(task, description=_line(now))
+        yield lambda line: bar.update(task, description=line())
 
 
 class _Plain:
@@ -135,17 +133,22 @@ class _Plain:
         self._next = time.monotonic() + _PLAIN_EVERY_S
         self._last = ""
 
-    def __call__(self, now: library.Progress) -> None:
-        if time.monotonic() >= self._next and (line := _line(now)) != self._last:
-            self._next = time.monotonic() + _PLAIN_EVERY_S
-            self._last = line
-            click.echo(line, err=True)
+    def __call__(self, line: Callable[[], str]) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _PLAIN_EVERY_S
+        if (now := line()) != self._last:
+            self._last = now
+            click.echo(now, err=True)
 
 
-def _line(now: library.Progress) -> str:
+def _line(work: library.Work) -> str:
+    now = work.collector.progress()
     found = f"{now.new_clips} new clips in {now.messages} messages"
     if now.is_live:
         return f"listening to {now.channels} channels: {found}"
+    if now.channels and now.channels_done == now.channels:
+        return f"{found}, {work.catalogue.counts().get('waiting', 0)} clips still to be looked at"
     return f"{now.channels_done} of {now.channels} channels, {found}"
 
 

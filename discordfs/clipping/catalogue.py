@@ -184,6 +184,15 @@ class Catalogue:
         """Its size in bytes, where that was not known."""
         self._change(clip, lambda old: replace(old, size=old.size or size))
 
+    def doubt(self, clips: Sequence[int] | None = None) -> int:
+        """The links of these clips, or of all, count as ended: whoever renews takes them first. Of how many
+        clips that are there."""
+        with self._writing() as db:
+            query = "UPDATE clip SET expires_ns = 0 WHERE deleted_ns = 0"
+            if clips is None:
+                return db.execute(query).rowcount
+            return sum(db.execute(f"{query} AND id = ?", (id_,)).rowcount for id_ in clips)
+
     def looked(self, clip: int, facts: Facts) -> None:
         """What the frames told; nothing that was known becomes unknown."""
         self._change(clip, lambda old: replace(old, facts=merged_facts(old.facts, facts), look=Look.DONE))
@@ -245,6 +254,11 @@ class Catalogue:
         its last change."""
         query = f"SELECT {FIELDS}, changed FROM clip WHERE changed != written ORDER BY changed LIMIT ?"
         return [(clip_of(row[:-1]), row[-1]) for row in self._rows(query, (limit,))]
+
+    def has_unwritten(self) -> bool:
+        """Whether there is anything that the store does not have as it is."""
+        query = "SELECT EXISTS (SELECT 1 FROM {0} WHERE changed != written)"
+        return any(row[0] for table in ("clip", "poster") for row in self._rows(query.format(table), ()))
 
     def unwritten_posters(self, limit: int) -> list[tuple[Poster, int]]:
         query = "SELECT id, name, display, icon, changed FROM poster WHERE changed != written"

@@ -32,7 +32,7 @@ _CONTENT = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", 
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,16})$")
 _UNSPECIFIC = "application/octet-stream"
 
-_LATEST_S = 1 << 32
+LATEST_S = 1 << 32
 """A link that ends later is none of Discord's; SQLite has room for it."""
 
 _PLAIN = frozenset({0, 19, 20, 23})
@@ -138,7 +138,7 @@ def _clip(
         content_type=text(attachment, "content_type"),
         size=whole_number(attachment.get("size")) or 0,
         url=url,
-        expires_ns=min(expiry_of(url) or 0, _LATEST_S) * 1_000_000_000,
+        expires_ns=min(expiry_of(url) or 0, LATEST_S) * 1_000_000_000,
         description=described,
         is_forwarded=body is not message,
         edited_ns=edited_at(message),

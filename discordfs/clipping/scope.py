@@ -97,6 +97,13 @@ class Scope:
         self._name(raw)
         return channel
 
+    def learn_once(self, guild: int) -> None:
+        """The names of a server and of what is in it, unless they are known."""
+        with self._lock:
+            is_known = guild in self._guilds
+        if not is_known:
+            self.allowed(f"server {guild}", partial(self._learn, guild))
+
     def find_archived(self, channel: Channel) -> bool:
         """Its threads that are not active any more. As `allowed`."""
         if channel.type not in HOLDS_THREADS:

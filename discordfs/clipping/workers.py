@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,13 +63,26 @@ class Plan:
 
 @dataclass(slots=True)
 class Standing:
-    """How a worker is. `error`: what it died of last; `pause_s`: how long it pauses now."""
+    """How a worker is. `trouble`: what it cannot do for now, in its own words; `error`: what it died of last;
+    `pause_s`: how long it pauses now."""
 
     name: str
     state: str = State.WAITING
     restarts: int = 0
+    trouble: str = ""
     error: str = ""
     pause_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Board:
+    """Where workers say what they cannot do for now. Any thread."""
+
+    said: dict[str, str] = field(default_factory=dict)
+
+    def of(self, name: str) -> Callable[[str], None]:
+        """For one worker to write on; "" when all is well again."""
+        return lambda text: self.said.__setitem__(name, text)
 
 
 @dataclass(slots=True)
@@ -89,6 +102,7 @@ class Supervisor:
         plans: Sequence[Plan],
         file: Path,
         *,
+        board: Board | None = None,
         facts: Callable[[], Mapping[str, Any]] = dict,
         first_s: float = 1.0,
         longest_s: float = 300.0,
@@ -99,6 +113,7 @@ class Supervisor:
         self._kept = [_Kept(plan, Standing(plan.name)) for plan in plans]
         self._file = file
         self._facts = facts
+        self._board = board or Board()
         self._first_s, self._longest_s = first_s, longest_s
         self._clock = clock
         self._monotonic_ns = monotonic_ns
@@ -108,7 +123,10 @@ class Supervisor:
         self._written_ns = 0
 
     def standings(self) -> list[Standing]:
-        return [each.standing for each in self._kept]
+        """How all are now."""
+        return [
+            replace(each.standing, trouble=self._board.said.get(each.plan.name, "")) for each in self._kept
+        ]
 
     def run(self, tell: Callable[[], None] = lambda: None) -> None:
         """Until the leader has done its work and the others theirs; `tell` is called a few times a second.
