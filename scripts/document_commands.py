@@ -29,7 +29,11 @@ def document() -> str:
 def _sections(command: click.Command, context: click.Context, title: str) -> list[str]:
     """A command's help, and that of the commands in it."""
     sections = [f"## {title}\n\n```\n{command.get_help(context)}\n```\n"]
-    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+    if not isinstance(command, click.Group):
+        return sections
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        assert inner is not None
         inside = click.Context(inner, info_name=name, parent=context)
         sections += _sections(inner, inside, f"{title} {name}")
     return sections
