@@ -6,7 +6,6 @@ is in between is for any.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import logging
 import os
@@ -23,12 +22,16 @@ from typing import Any
 from discordfs.archived.tree import ArchiveTree
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
+from discordfs.clipping.keeping import DRIVE as KEPT_ON_DRIVE
+from discordfs.clipping.kept import DrivePlace, LocalPlace
 from discordfs.clipping.listing import Owner
+from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.reader import ClipReader
 from discordfs.clipping.tree import ClipsTree
 from discordfs.config import Config, Settings, StateDirectory, Volume
 from discordfs.control import Progress
 from discordfs.disk import boot_id
+from discordfs.ending import close_remote, end_tenure, in_time
 from discordfs.errors import DiscordfsError, ReadOnly, TimedOut
 from discordfs.follower import Follower
 from discordfs.fs import Drive
@@ -65,16 +68,11 @@ log = logging.getLogger(__name__)
 LOGIN_TIMEOUT_S = 15.0
 """Seconds that a mount waits to hear whether the token is good; without an answer it goes on."""
 
-POSTS_GRACE_S = 3.0
-"""Seconds that posts under way get to finish when the mount ends; what does not is found again later."""
-
 BEGIN_TIMEOUT_S = 5.0
 """Seconds that a mount waits until the log says that its writer is back."""
 
 REFRESH_TIMEOUT_S = 60.0
 """Seconds that a read of a chunk that is gone waits for the newest records."""
-
-CLOSE_TIMEOUT_S = 10.0
 
 _SHOWN = 100  # paths of stranded files in `status`
 
@@ -205,7 +203,7 @@ def connect(
     """Asks nothing yet; `undo` ends it. `cache`: the directory for at most so many bytes of blocks."""
     loop = undo.enter_context(Loop("discordfs-loop"))
     remote = DiscordRemote(account.token.reveal(), api=account.api, shared_directory=account.shared)
-    undo.callback(_close_remote, loop, remote)
+    undo.callback(close_remote, loop, remote)
     store = RetryingStore(remote)
     blocks = BlockCache(cache, disk_bytes=cache_bytes)
     chunks = ChunkStore(
@@ -222,15 +220,17 @@ def with_views(drive: OpenDrive, state: StateDirectory, settings: Settings) -> G
     return Grafted(drive.drive, {} if is_pure else views)
 
 
-def _clips(
-    undo: ExitStack, there: Connection, keys: VolumeKeys, volume: bytes, directory: Path, cancelled: Cancelled
+def _open_clips(
+    parts: _Parts, drive: Drive, keys: VolumeKeys, place: ClipsDirectory, undo: ExitStack
 ) -> ClipsTree:
     """They share the drive's connection and its cache."""
+    there, volume = parts.there, parts.config.volume.uid
     reader = ClipReader(
-        there.store, there.loop, there.cache, keys, volume, random_bytes=os.urandom, cancelled=cancelled
+        there.store, there.loop, there.cache, keys, volume, random_bytes=os.urandom, cancelled=parts.cancelled
     )
     undo.callback(reader.close)
-    tree = ClipsTree(directory, reader, Owner(os.geteuid(), os.getegid()), time.monotonic)
+    kept = (DrivePlace(drive, os.fsencode(f"/{KEPT_ON_DRIVE}")), LocalPlace(place.path))
+    tree = ClipsTree(place, reader, kept, Owner(os.geteuid(), os.getegid()), time.monotonic)
     undo.callback(tree.close)
     return tree
 
@@ -293,7 +293,7 @@ def open_drive(
         parts = _Parts(config, settings, there, reader, index, staging, uploader, standing, cancelled)
         drive = begin(parts, undo, is_reachable)
         keeper = _begin_keeping(parts, drive, state, undo) if standing.role is Role.WRITER else None
-        clips = _clips(undo, there, keys, volume.uid, state.clips, cancelled)
+        clips = _open_clips(parts, drive, keys, ClipsDirectory(state.clips), undo)
         close = undo.pop_all().close
     verifier = Verifier(index, there.chunks, volume.log_channel)
     return OpenDrive(
@@ -374,8 +374,8 @@ def _begin_writing(parts: _Parts, undo: ExitStack, is_reachable: bool) -> Drive:
     was_released = parts.index.logbook.state().released
     uploader.start()
     if not parts.config.volume.demo:
-        undo.callback(_end_tenure, parts)
-    undo.callback(_stop_uploader, uploader, there.loop, there.remote)
+        undo.callback(end_tenure, parts.index, uploader, there.loop, there.remote)
+    undo.callback(in_time, uploader.stop, there.loop, there.remote)
     undo.callback(parts.index.sync)
     undo.callback(drive.close)
     lookout = Lookout(uploader.look, lambda: there.remote.is_hearing, lambda error: None)
@@ -399,10 +399,10 @@ def _begin_keeping(parts: _Parts, drive: Drive, state: StateDirectory, undo: Exi
         monotonic=time.monotonic,
     )
     keeper.start()
-    undo.callback(_in_time, keeper.stop, parts.there.loop, parts.there.remote)
+    undo.callback(in_time, keeper.stop, parts.there.loop, parts.there.remote)
     deletions = DeletionWatch(parts.for_repairs(drive), parts.config.volume.log_channel)
     deletions.start()
-    undo.callback(_in_time, deletions.stop, parts.there.loop, parts.there.remote)
+    undo.callback(in_time, deletions.stop, parts.there.loop, parts.there.remote)
     undo.callback(parts.there.chunks.watch(parts.config.volume.channels, deletions.hint))
     return keeper
 
@@ -447,45 +447,6 @@ def _note_failure(uploader: Uploader, error: Exception) -> None:
         log.warning("%s", text)
 
 
-def _end_tenure(parts: _Parts) -> None:
-    """With nothing left to say, says so: then nobody has to be told to take the volume over. The transport
-    is closed under it when it takes long."""
-    book, ledger, uploader = parts.index.logbook, parts.index.ledger, parts.uploader
-    state = book.state()
-    is_all_said = book.oldest_change() is None and not book.intents() and not ledger.intents()
-    is_empty = not ledger.staged_bytes and not ledger.sealed_bytes
-    is_ours = state.epoch and state.owner == book.me and not state.released and not uploader.lost
-    if not (is_all_said and is_empty and is_ours and uploader.is_working):
-        return
-    _in_time(lambda: _say_end(uploader), parts.there.loop, parts.there.remote)
-
-
-def _say_end(uploader: Uploader) -> None:
-    try:
-        uploader.log.end()
-    except (DiscordfsError, OSError) as error:
-        log.info("that this writer has ended could not be said: %s", error)
-
-
-def _in_time(work: Callable[[], None], loop: Loop, remote: DiscordRemote) -> None:
-    """Posts under way get a moment; then the transport is closed under them, which ends them."""
-    worker = threading.Thread(target=work, name="discordfs-stop")
-    worker.start()
-    worker.join(POSTS_GRACE_S)
-    if worker.is_alive():
-        _close_remote(loop, remote)
-        worker.join()
-
-
-def _close_remote(loop: Loop, remote: DiscordRemote) -> None:
-    with contextlib.suppress(TimedOut):
-        loop.call(remote.close(), CLOSE_TIMEOUT_S)
-
-
-def _stop_uploader(uploader: Uploader, loop: Loop, remote: DiscordRemote) -> None:
-    _in_time(uploader.stop, loop, remote)
-
-
 def check_token(account: Account) -> None:
     """Asks Discord once whether the token is good. Raises Unauthorized; other RemoteErrors and TimedOut
     mean that it cannot be told now."""
@@ -496,4 +457,4 @@ def check_token(account: Account) -> None:
         except OSError as error:
             raise DiscordfsError(f"{account.api} cannot be asked: {error}") from error
         finally:
-            _close_remote(loop, remote)
+            close_remote(loop, remote)

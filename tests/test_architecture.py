@@ -83,6 +83,7 @@ ORDER = (
     "operations",
     "control",
     "emulator",
+    "ending",
     "compose",
     "cli",
     "__main__",

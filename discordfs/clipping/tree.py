@@ -1,5 +1,5 @@
 """clips/ as a read-only tree: <server>/<channel>/<clip>, by-poster/ (links to them), thumbs/, posters/,
-catalogue.jsonl (the predecessor's records) and index.html (the gallery).
+catalogue.jsonl (the predecessor's records) and index.html (the gallery, with gallery/).
 
 Clips are read of Discord as they are played, through the block cache; looking at names, sizes and times asks
 nobody. What is made of the whole catalogue is made when it is asked for, on the local disk. A clip that turns
@@ -18,16 +18,24 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
+from discordfs.clipping import gallery
 from discordfs.clipping.blocks import Place
+from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.derived import Derived
+from discordfs.clipping.kept import KeptCopy, KeptPlace, open_kept
 from discordfs.clipping.listing import DIRECTORIES, Entry, Kind, Listing, Listings, Owner
-from discordfs.clipping.model import Clip, Poster
+from discordfs.clipping.model import Poster
 from discordfs.clipping.naming import Names
+from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.reader import ClipReader, Playing
+from discordfs.clipping.record import record_of, record_text
 from discordfs.clipping.shelf import NOTHING, ClipRow, Shelf
 from discordfs.errors import (
     BadHandle,
@@ -42,10 +50,8 @@ from discordfs.model import Attr, DirEntry, Opened
 GONE_S = 600.0
 """Seconds that a clip stays away after Discord said that it is deleted."""
 
-CATALOGUE = "catalogue.sqlite"
-
-_BY_POSTER, _THUMBS, _POSTERS = b"by-poster", b"thumbs", b"posters"
-_ROOT = Entry(Kind.TOP, 0)
+_BY_POSTER, _THUMBS, _POSTERS, _GALLERY = b"by-poster", b"thumbs", b"posters", b"gallery"
+_RECORDS, _INDEX = "catalogue.jsonl", "index.html"
 _PNG, _JSON = ".png", ".json"
 
 Parts = tuple[bytes, ...]
@@ -60,17 +66,24 @@ class _Open(Protocol):
 
 
 class ClipsTree:
-    """model.ReadOnlyTree over the catalogue in `directory` (<state directory>/clips), which need not be there
-    yet. `monotonic`: seconds."""
+    """model.ReadOnlyTree over the catalogue of `directory`, which need not be there yet. `kept`: where copies
+    of videos may be, played instead of asking Discord. `monotonic`: seconds."""
 
     def __init__(
-        self, directory: Path, reader: ClipReader, owner: Owner, monotonic: Callable[[], float]
+        self,
+        directory: ClipsDirectory,
+        reader: ClipReader,
+        kept: Sequence[KeptPlace],
+        owner: Owner,
+        monotonic: Callable[[], float],
     ) -> None:
         self._directory = directory
         self._reader = reader
+        self._kept = kept
         self._owner = owner
         self._monotonic = monotonic
-        self._shelf = Shelf(directory / CATALOGUE)
+        self._shelf = Shelf(directory.catalogue)
+        self._derived = Derived(directory.path / "derived")
         self._listings = Listings(monotonic)
         self._gone: dict[int, float] = {}
         self._files: dict[int, _Open] = {}
@@ -109,10 +122,11 @@ class ClipsTree:
             return self._owner.attr(entry, 0, self._shelf.changed_ns())
         if entry.kind is Kind.CLIP:
             return self._owner.attr(entry, entry.size, entry.mtime_ns)
-        if entry.path is None:
+        local = self._local(entry)
+        if local is None:
             return self._owner.attr(entry, len(entry.data), entry.mtime_ns or self._shelf.changed_ns())
         try:
-            found = entry.path.lstat()
+            found = local.lstat()
         except FileNotFoundError:
             raise NoEntry(os.fsdecode(path)) from None
         return self._owner.attr(entry, found.st_size, found.st_mtime_ns)
@@ -149,30 +163,27 @@ class ClipsTree:
             raise IsADirectory(os.fsdecode(path))
         if entry.kind is Kind.CLIP:
             return self._opened_clip(entry, path)
-        if entry.path is not None:
-            return _LocalFile(entry, entry.path, self._owner, path)
+        local = self._local(entry)
+        if local is not None:
+            return _LocalFile(entry, local, self._owner, path)
         return _Text(self._attr(entry, path), entry.data)
 
     def _opened_clip(self, entry: Entry, path: bytes) -> _Open:
         clip = self._shelf.clip(entry.id)
         if clip is None or clip.size != entry.size:
             raise NoEntry(os.fsdecode(path))
-        kept = self._kept(clip)
-        if kept is not None:
-            return _LocalFile(entry, kept, self._owner, path)
         attr = self._owner.attr(entry, entry.size, entry.mtime_ns)
+        kept = open_kept(self._kept, clip)
+        if kept is not None:
+            return _Kept(kept, attr)
         place = Place(clip.id, clip.channel, clip.message, clip.size)
         return _Clip(Playing(self._reader, place), attr, partial(self._lost, clip.id))
 
-    def _kept(self, clip: Clip) -> Path | None:
-        """The copy that was kept, where it is there and whole."""
-        if not clip.kept:
-            return None
-        path = self._directory / "kept" / clip.kept[:2] / clip.kept
-        try:
-            return path if path.stat().st_size == clip.size else None
-        except FileNotFoundError:
-            return None
+    def _local(self, entry: Entry) -> Path | None:
+        """Where a file's bytes lie on the local disk, if they do."""
+        if entry.kind is Kind.MADE and entry.path is None:
+            return self._listings.get(_RECORDS, self._version(), self._made_records)[b""].path
+        return entry.path
 
     def _lost(self, clip: int) -> None:
         self._gone[clip] = self._monotonic() + GONE_S
@@ -184,7 +195,8 @@ class ClipsTree:
 
     def _entry(self, parts: Parts) -> Entry:
         if not parts:
-            return _ROOT
+            below = sum(entry.kind in DIRECTORIES for entry in self._listing(()).values())
+            return Entry(Kind.TOP, 0, nlink=2 + below)
         entry = self._listing(parts[:-1]).get(parts[-1])
         if entry is None or (entry.kind is Kind.CLIP and self._is_gone(entry.id)):
             raise NoEntry(os.fsdecode(b"/".join(parts)))
@@ -232,6 +244,8 @@ class ClipsTree:
         for number, name in enumerate(_FIXED, start=1):
             below = len(self._shelf.posters()) if name == _BY_POSTER else 0
             listing[name] = Entry(Kind.TOP, number, nlink=2 + below)
+        listing[_RECORDS.encode()] = Entry(Kind.MADE, 0)
+        listing[_INDEX.encode()] = Entry(Kind.PAGE, 0, data=gallery.page(_INDEX))
         return listing
 
     def _guild(self, guild: int) -> Listing:
@@ -266,12 +280,12 @@ class ClipsTree:
         shown = set(self._shelf.ids())
         return {
             os.fsencode(path.name): Entry(Kind.THUMB, id_, path=path)
-            for id_, path in _pictures(self._directory / "thumb")
+            for id_, path in _pictures(self._directory.thumbs)
             if id_ in shown
         }
 
     def _posters(self) -> Listing:
-        icons = dict(_pictures(self._directory / "icons"))
+        icons = dict(_pictures(self._directory.icons))
         listing: Listing = {}
         for poster, name in self._shelf.posters():
             card = _card(poster, name if poster.id in icons else "")
@@ -280,16 +294,63 @@ class ClipsTree:
                 listing[f"{name}{_PNG}".encode()] = Entry(Kind.ICON, poster.id, path=icons[poster.id])
         return listing
 
+    # --- what is made of the whole catalogue -------------------------------------------------------------
+
+    def _gallery(self) -> Listing:
+        pages = [name.partition("/")[2] for name in gallery.PAGES if "/" in name]
+        listing = {
+            name.encode(): Entry(Kind.PAGE, _hashed(name), data=gallery.page(f"gallery/{name}"))
+            for name in pages
+        }
+        made = self._derived.make("gallery", self._write_gallery)
+        for path in sorted(made.iterdir()):
+            listing[os.fsencode(path.name)] = Entry(Kind.MADE, _hashed(path.name), path=path)
+        return listing
+
+    def _write_gallery(self, directory: Path) -> None:
+        icons = frozenset(id_ for id_, _ in _pictures(self._directory.icons))
+        with self._catalogue() as known:
+            gallery.write_data(directory, known, icons)
+
+    def _made_records(self) -> Listing:
+        """The one file, under no name."""
+        made = self._derived.make("records", self._write_records)
+        return {b"": Entry(Kind.MADE, 0, path=made / _RECORDS)}
+
+    def _write_records(self, directory: Path) -> None:
+        with self._catalogue() as known, (directory / _RECORDS).open("w", encoding="ascii") as file:
+            posters, places = cache(known.poster), cache(known.place)
+            for clip, poster, place in (
+                (each.clip, posters(each.clip.poster), places(each.clip.channel)) for each in known.clips()
+            ):
+                if poster is not None and place is not None:
+                    file.write(f"{record_text(record_of(clip, poster, place))}\n")
+
+    @contextmanager
+    def _catalogue(self) -> Iterator[Catalogue]:
+        """For one making: its connection goes with it, whatever thread that is."""
+        opened = Catalogue(self._directory.catalogue, is_reader=True)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
 
 _FIXED: dict[bytes, Callable[[ClipsTree], Listing]] = {
     _BY_POSTER: lambda tree: tree._by_poster(),
     _THUMBS: lambda tree: tree._thumbs(),
     _POSTERS: lambda tree: tree._posters(),
+    _GALLERY: lambda tree: tree._gallery(),
 }
 
 
 def _parts(path: bytes) -> Parts:
     return tuple(part for part in path.split(b"/") if part)
+
+
+def _hashed(name: str) -> int:
+    """A number for a name, never 0."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little") + 1
 
 
 def _link(row: ClipRow) -> bytes:
@@ -338,6 +399,25 @@ class _Clip:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Kept:
+    """A clip of which a copy was kept."""
+
+    __slots__ = ("_attr", "_copy")
+
+    def __init__(self, copy: KeptCopy, attr: Attr) -> None:
+        self._copy = copy
+        self._attr = attr
+
+    def read(self, size: int, offset: int) -> bytes:
+        return self._copy.read(size, offset)
+
+    def attr(self) -> Attr:
+        return self._attr
+
+    def close(self) -> None:
+        self._copy.close()
 
 
 class _LocalFile:
