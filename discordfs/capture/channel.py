@@ -179,11 +179,12 @@ class ChannelCapture:
 
     def _entailed(self, file: RecordFile, messages: Sequence[Mapping[str, Any]], exchange: Exchange) -> None:
         job, record = self._job, self._into(file)
+        codes: list[str] = []
         for message in messages:
             if message.get("reactions"):
                 reactions.page_users(job, self._one.id, message, record)
         if not job.settings.strict:
-            look_up(job, exchange.data, record)
+            codes = look_up(job, exchange.data, record)
             for message in messages:
                 if message.get("poll"):
                     reactions.page_voters(job, self._one.id, message, record)
@@ -194,6 +195,7 @@ class ChannelCapture:
             job.media.fetch_all(list(found.values()), partial(renewed, job, record))
         self._look_for_contents(messages)
         file.commit()
+        job.looked_up(codes)
 
     def _look_for_contents(self, messages: Sequence[Mapping[str, Any]]) -> None:
         others = [

@@ -22,10 +22,12 @@ def codes_in(text: str) -> set[str]:
     return set(_INVITE.findall(text))
 
 
-def look_up(job: Job, text: str, record: Recorder) -> None:
-    """Asks for what is new in a page. One that has run out is an answer too."""
-    for code in sorted(job.new_invites(codes_in(text))):
+def look_up(job: Job, text: str, record: Recorder) -> list[str]:
+    """Asks for what is new in a page; which codes that was. One that has run out is an answer too."""
+    codes = sorted(job.new_invites(codes_in(text)))
+    for code in codes:
         try:
             job.asker.get(f"/invites/{code}", record, {"with_counts": "true"})
         except REFUSALS as error:
             job.ledger.fail(NOWHERE, f"invite: {error}")
+    return codes

@@ -7,7 +7,7 @@ belongs to the thread that captures its channel, others only read it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,8 @@ def mark_of(body: Mapping[str, Any]) -> Mark:
 @dataclass(slots=True)
 class Job:
     """A run under way. `enqueue` has a channel captured by some thread; `known` is what earlier runs covered,
-    for an incremental one; `again_from` the id from which on it looks again."""
+    for an incremental one; `again_from` the id from which on it looks again. `invites`: codes that somebody
+    looks up; `known_invites`: those whose answer is on record."""
 
     settings: CaptureSettings
     asker: Asker
@@ -98,6 +99,7 @@ class Job:
     guild_files: dict[int, RecordFile] = field(default_factory=dict)
     files: set[RecordFile] = field(default_factory=set)
     invites: set[str] = field(default_factory=set)
+    known_invites: set[str] = field(default_factory=set)
     me: int = 0
     lacks_content: bool | None = None
     others: int = 0
@@ -124,6 +126,11 @@ class Job:
             new = codes - self.invites
             self.invites |= new
         return new
+
+    def looked_up(self, codes: Iterable[str]) -> None:
+        """Their answers are in the kernel."""
+        with self.lock:
+            self.known_invites.update(codes)
 
     def note_others(self, others: int, empty: int) -> None:
         """So many messages of others, of which so many came without anything in them."""

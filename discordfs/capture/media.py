@@ -371,6 +371,8 @@ def _trouble(item: Item, fetched: Fetched) -> str:
         return fetched.error
     if fetched.status != 200:
         return f"the CDN answered {fetched.status}"
+    if item.kind != "attachments" and fetched.headers.get("content-type", "").startswith("text/"):
+        return "the CDN answered with a page, not with a picture"
     length = fetched.headers.get("content-length")
     if length is not None and length.isdecimal() and int(length) != fetched.size:
         return f"{fetched.size} bytes came of {length}"

@@ -108,6 +108,7 @@ class Capture:
         self._asker = Asker(api, loop, patience=patience, clock=monotonic_ns, rng=self._rng)
         self._lock = threading.Lock()
         self._queued: set[int] = set()
+        self._thread_places: dict[int, frozenset[int] | None] = {}
         self._pending: set[concurrent.futures.Future[None]] = set()
         self._user: Mapping[str, Any] | None = None
         self._told_ns = self._written_ns = 0
@@ -183,6 +184,8 @@ class Capture:
         for body in state.get("channels", ()):
             mark = mark_of(body)
             self._job.marks[mark.channel.id] = mark
+        self._job.known_invites.update(state.get("invites", ()))
+        self._job.invites.update(self._job.known_invites)
         covered = read_coverage(self._directory.path / COVERAGE)
         self._job.ledger.channels.update(covered)
         for key, name in state.get("guilds", {}).items():
@@ -223,6 +226,7 @@ class Capture:
             for mark in [each for each in job.marks.values() if not each.done]:
                 self._enqueue(mark.channel)
             self._wait_for_channels()
+            self._find_threads_again()
             renewing.try_again(job, self._turn)
             if live is not None:
                 live.stay(settings.live_s, self._is_resumed)
@@ -254,12 +258,24 @@ class Capture:
             self._job.failed(f"{what}: {told(error)}")
 
     def _guild(self, target: int) -> None:
-        for channel in guild.describe(self._job, target, is_whole=True):
+        channels = guild.describe(self._job, target, is_whole=True)
+        self._find_threads(target, None)
+        for channel in channels:
             if self._settings.strict and channel.type in (15, 16):
                 continue
             self._enqueue(channel)
+
+    def _find_threads(self, server: int, of: frozenset[int] | None) -> None:
+        """Active threads, before the channels list those that are archived and again at the end: whichever
+        way a thread goes meanwhile, it is met. `of`: only those of these channels."""
         if not self._settings.strict:
-            guild.find_active_threads(self._job, target)
+            self._thread_places[server] = of
+            guild.find_active_threads(self._job, server, of)
+
+    def _find_threads_again(self) -> None:
+        for server, of in self._thread_places.items():
+            guild.find_active_threads(self._job, server, of)
+        self._wait_for_channels()
 
     def _channel(self, target: int) -> Channel | None:
         """A channel that was named; the answer goes where its server's do, which only the answer tells."""
@@ -285,13 +301,11 @@ class Capture:
         return found[0] if found else None
 
     def _servers_of(self, channels: list[Channel]) -> None:
-        for channel in channels:
-            self._enqueue(channel)
         for server in sorted({each.guild for each in channels if each.guild}):
             self._named(f"server {server}", server, partial(self._server, server))
-            if not self._settings.strict:
-                ids = frozenset(each.id for each in channels)
-                guild.find_active_threads(self._job, server, ids)
+            self._find_threads(server, frozenset(each.id for each in channels))
+        for channel in channels:
+            self._enqueue(channel)
 
     def _server(self, server: int) -> None:
         guild.describe(self._job, server, is_whole=False)
@@ -352,12 +366,14 @@ class Capture:
         coverage = job.ledger.snapshot()
         with job.lock:
             marks = [mark.as_json() for mark in list(job.marks.values())]
+            invites = sorted(job.known_invites)
             files = list(job.files)
         state = {
             "format": _STATE_FORMAT,
             "asked": self._settings.identity(),
             "guilds": {str(key): name for key, name in job.guilds.items()},
             "channels": marks,
+            "invites": invites,
         }
         for file in files:
             file.sync()

@@ -6,6 +6,7 @@ import gzip
 import json
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.contract.harness import Discord, discord_on_loopback
 
 HASTE = Patience(deadline=5.0, first=0.01, longest=0.02)
 NO_LIMIT = 100_000
+_LOOKS = 5_000
 
 
 @dataclass
@@ -89,6 +91,21 @@ class Server:
         """All of the server's that hold messages."""
         return [int(each["id"]) for each in self.ask("GET", f"/guilds/{self.guild}/channels")]
 
+    def hold(self, route: str, nth: int = 1) -> None:
+        """The nth GET of a route from now on waits, and those after it, until `release`."""
+        self.discord.fault(route=route, method="GET", nth=nth, count=1_000_000, kind="hold")
+
+    def release(self) -> None:
+        self.discord.control("DELETE", "/faults")
+
+    def await_held(self, route: str) -> None:
+        """Until a GET of this route waits."""
+        for _ in range(_LOOKS):
+            faults = self.discord.control("GET", "/faults")
+            if any(each["struck"] for each in faults if each["route"] == route):
+                return
+        raise AssertionError(f"nobody asked for {route}")
+
     def run(self, mode: str = "guild", *targets: int, **settings: Any) -> Run:
         """A run of the server, or of these targets."""
         given = targets or ((self.guild,) if mode == "guild" else ())
@@ -102,6 +119,16 @@ class Server:
             patience=HASTE,
         )
         return Run(made.directory, made)
+
+
+@contextmanager
+def behind(server: Server, mode: str, *targets: int, **settings: Any) -> Iterator[Future[Run]]:
+    """A run that goes on while the test does something; whatever is held back is let go of at the end."""
+    with ThreadPoolExecutor(1, "behind") as pool:
+        try:
+            yield pool.submit(server.run, mode, *targets, **settings)
+        finally:
+            server.discord.control("POST", "/release")
 
 
 @dataclass
