@@ -106,7 +106,7 @@ def copy(tree: ArchiveTree, path: bytes, target: Path) -> None:
         if tree.getattr(below).is_dir:
             copy(tree, below, place)
         else:
-            handle = tree.open(below)
+            handle = tree.open(below).handle
             place.write_bytes(tree.read(handle, tree.fgetattr(handle).size, 0))
             tree.release(handle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,8 @@ _VERSIONS = re.compile(rb'("(?:discord\.py_)?version": )"[^"]*"')
 
 def test_the_example_is_made_again_byte_for_byte(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/make_examples.py", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=120)
     made, kept = contents(tmp_path / "archive"), contents(EXAMPLES / "archive")
     assert sorted(made) == sorted(kept), "run `make examples`"
     assert [name for name in made if made[name] != kept[name]] == [], "run `make examples`"

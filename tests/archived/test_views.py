@@ -168,6 +168,15 @@ def test_a_renamed_channel_keeps_its_place(tmp_path: Path) -> None:
     assert "renamed" in (channel(tmp_path) / "html" / "index.html").read_text()
 
 
+def test_a_channel_is_named_as_it_was_first_whenever_the_views_are_made(tmp_path: Path) -> None:
+    """Two machines with the same runs must not have different paths."""
+    run(tmp_path, "2024-03-11", message(MARCH), name="renamed", guild_name="Other")
+    run(tmp_path, "2024-03-10", message(JANUARY), name="general")
+    update_views(tmp_path)
+    assert len(lines(channel(tmp_path) / "messages.jsonl")) == 2
+    assert os.listdir(tmp_path / "views") == [SERVER]
+
+
 def test_threads_lie_below_their_channel_and_direct_messages_apart(tmp_path: Path) -> None:
     maker = RunMaker(tmp_path, at("2024-03-10"))
     maker.page([message(JANUARY, thread={"id": str(THREAD), "name": "talk"})], after=0)
