@@ -111,6 +111,7 @@ class Log:
         look = self._reader.look(self._book.state())
         if look.is_doubtful:
             raise Unavailable(f"{look.unreadable[-1]}; it may be another machine's claim: waiting")
+        self._check_beginning(look)  # what stands on a beginning that does not count is not accepted
         accepted = self._take_note(look, posted)
         self._check_holder(look)
         if look.lacks_head or self._is_cut_off(look):
@@ -171,9 +172,17 @@ class Log:
             log.warning("message %d: %s", ref.message, error)
             return False
 
+    def _check_beginning(self, look: Look) -> None:
+        if look.fold.is_contradicted:
+            self._lose(look.fold.state())
+            raise Lost(
+                "another machine had begun this volume's log before: what was written here counts nowhere else;"
+                " this one is read-only from here on"
+            )
+
     def _check_holder(self, look: Look) -> None:
         state = look.fold.state()
-        if (state.epoch and state.owner != self._book.me) or look.fold.is_contradicted:
+        if state.epoch and state.owner != self._book.me:
             self._lose(state)
             raise self._lost(state)
 

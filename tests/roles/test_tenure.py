@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +14,7 @@ from discordfs.log import Lost, Stopped
 from discordfs.remote.base import Message, UploadFile
 from discordfs.remote.memory import MemoryStore
 from discordfs.tenure import Role, Wish
+from tests.fs.conftest import LOG_CHANNEL
 from tests.roles.conftest import Clock, Machine
 
 
@@ -264,3 +266,39 @@ def test_lost_answers_make_no_second_claim(first: Machine, second: Machine, cloc
     store.lose = 1
     assert second.assume(Wish.TAKE_OVER).role is Role.WRITER
     assert len(store._channels[10].messages) == before + 2
+
+
+@pytest.mark.expects_log("another machine had begun this volume's log")
+def test_of_two_that_begin_one_empty_log_the_later_stops(
+    make_machine: Callable[[str], Machine], store: MemoryStore
+) -> None:
+    """Neither could see the other: it must not go on writing what no recovery would ever find."""
+    older, younger = make_machine("older"), make_machine("younger")
+    older.open()
+    older.barrier()
+    with unlisted(store):
+        younger.open()
+        younger.put(b"/kept", b"kept")
+        younger.barrier()
+    younger.put(b"/new", b"new")
+    with pytest.raises(Lost, match="another machine had begun"):
+        younger.barrier()
+    assert younger.uploader.lost
+    assert younger.get(b"/kept") == b"kept"
+    older.put(b"/mine", b"mine")
+    older.barrier()
+    assert not older.uploader.lost
+
+
+@contextmanager
+def unlisted(store: MemoryStore) -> Iterator[None]:
+    """What is in the log by now shows in no listing meanwhile."""
+    shown = store._channels[LOG_CHANNEL].messages
+    hidden = dict(shown)
+    shown.clear()
+    try:
+        yield
+    finally:
+        everything = dict(sorted((hidden | shown).items()))
+        shown.clear()
+        shown.update(everything)

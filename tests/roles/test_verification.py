@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_a_listing_that_lags_is_no_damage(first: Machine) -> None:
     first.barrier()
     first.store.list_lag = 1e6
     verifier(first).verify()
+
+
+@pytest.mark.parametrize("is_shorter", [False, True])
+def test_a_message_that_lost_a_file_or_has_another_is_damage(first: Machine, is_shorter: bool) -> None:
+    """Its author can edit a message: it is still listed then."""
+    first.put(b"/hurt", os.urandom(2_000_000))
+    first.barrier()
+    (ref,) = [ref for ref in first.chunk_refs() if ref.plain_size > 1_000_000]
+    messages = first.store._channels[ref.channel].messages
+    message = messages[ref.message]
+    kept = tuple(replace(each, size=each.size - 1) for each in message.attachments) if is_shorter else ()
+    messages[ref.message] = replace(message, attachments=kept)
+    with pytest.raises(Damaged, match=r"1 messages.*hurt"):
+        verifier(first).verify()
