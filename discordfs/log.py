@@ -176,7 +176,7 @@ class Log:
         if look.fold.is_contradicted:
             self._lose(look.fold.state())
             raise Lost(
-                "another machine had begun this volume's log before: what was written here counts nowhere else;"
+                "another machine had begun this volume's log before: what was written here counts nowhere;"
                 " this one is read-only from here on"
             )
 
