@@ -109,8 +109,14 @@ class Refreshed:
     gone: int
 
 
-def crew(work: Work, *, has_thumbnails: bool = True) -> Supervisor:
-    """The workers, in the order in which they end: who fills what the next one empties is before it."""
+def crew(
+    work: Work,
+    *,
+    has_thumbnails: bool = True,
+    more: Callable[[Work, Board], Sequence[Plan]] = lambda work, board: (),
+) -> Supervisor:
+    """The workers, in the order in which they end: who fills what the next one empties is before it. `more`
+    makes those that come after them."""
     board, workers = Board(), work.directory.workers
 
     def read(channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
@@ -125,6 +131,7 @@ def crew(work: Work, *, has_thumbnails: bool = True) -> Supervisor:
         told = board.of("thumbnailer")
         thumbnailer = Thumbnailer(work.catalogue, read, work.directory.thumbs, work.remote.now_ns, told=told)
         plans.append(Plan("thumbnailer", thumbnailer, is_idle=thumbnailer.is_idle))
+    plans += more(work, board)
     return Supervisor(
         plans, workers, board=board, facts=lambda: {"progress": asdict(work.collector.progress())}
     )

@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -23,6 +23,7 @@ from rich.progress import SpinnerColumn, TextColumn
 
 from discordfs import clips as library
 from discordfs.cli.clips_common import api_for, directory_of, token_for
+from discordfs.cli.clips_storing import KEEP, storing
 from discordfs.cli.common import (
     DONE,
     FAILED,
@@ -54,6 +55,21 @@ _MANY = 20  # problems that are shown
 @click.option(
     "--window", default="7d", show_default=True, help="How far back known clips are looked at again."
 )
+@click.option(
+    "--store",
+    default="",
+    metavar="URL",
+    help="Write records and thumbnails there too, like gs://BUCKET (default: BUCKET_NAME); none: no more.",
+)
+@click.option(
+    "--keep",
+    is_flag=False,
+    flag_value="drive",
+    default="",
+    type=click.Choice(["", *KEEP]),
+    metavar="drive|store|none",
+    help="Keep the videos themselves, and the catalogue: on the drive (mounted), or in the store.",
+)
 @click.option("--no-thumbnails", is_flag=True, help="Look at no video: no pictures, no runtimes.")
 @click.option(
     "--rate",
@@ -73,6 +89,8 @@ def sync(
     is_live: bool,
     types: str,
     window: str,
+    store: str,
+    keep: str,
     no_thumbnails: bool,
     rate: int,
     as_json: bool,
@@ -93,11 +111,21 @@ def sync(
         window_s=parse_duration(window),
     )
     home = state.load().volume.guild if state.has_volume() else 0
+    place = storing(state, directory, api, store, keep)
     with library.collecting(
         token.reveal(), directory, settings, home=home, api=api, requests_a_second=rate
     ) as work:
-        is_interrupted = _run(work, library.crew(work, has_thumbnails=not no_thumbnails))
-        context.exit(_show(work, as_json, is_interrupted and not is_live))
+        supervisor = library.crew(work, has_thumbnails=not no_thumbnails, more=place.plans)
+        is_interrupted = _run(work, supervisor)
+        code = _show(work, as_json, is_interrupted and not is_live, _undone(supervisor))
+        click.echo(place.told(), err=True)
+        context.exit(code)
+
+
+def _undone(supervisor: Supervisor) -> list[str]:
+    """What workers could not do by the end, in sentences."""
+    told = [(each.name, each.trouble or each.error) for each in supervisor.standings()]
+    return [f"{name}: {text}; the next sync goes on" for name, text in told if text]
 
 
 def _run(work: library.Work, supervisor: Supervisor) -> bool:
@@ -152,11 +180,11 @@ def _line(work: library.Work) -> str:
     return f"{now.channels_done} of {now.channels} channels, {found}"
 
 
-def _show(work: library.Work, as_json: bool, is_interrupted: bool) -> int:
+def _show(work: library.Work, as_json: bool, is_interrupted: bool, undone: Sequence[str]) -> int:
     """Says how it went; the exit code."""
     collector = work.collector
     now, counts, troubles = collector.progress(), work.catalogue.counts(), collector.troubles
-    refusals, failures = list(troubles.refusals.values()), list(troubles.failures.values())
+    refusals, failures = list(troubles.refusals.values()), [*troubles.failures.values(), *undone]
     if as_json:
         told = asdict(now) | counts | {"contents_came_empty": collector.contents_came_empty}
         click.echo(json.dumps(told | {"refusals": refusals, "failures": failures}))
@@ -174,8 +202,7 @@ def _show(work: library.Work, as_json: bool, is_interrupted: bool) -> int:
         complain("ended before everything was there: the same command goes on where it was")
     click.echo(
         f"{now.new_clips} new clips; {counts.get('clips', 0)} are known,"
-        f" {counts.get('deleted', 0)} of them deleted on Discord. The catalogue is in {work.directory.path},"
-        " on this machine only",
+        f" {counts.get('deleted', 0)} of them deleted on Discord",
         err=True,
     )
     if failures:

@@ -1,0 +1,146 @@
+"""Where clips are kept beside the catalogue: pictures of posters, a store, the videos themselves; and the
+workers for that.
+
+Settings come from the environment, or else from .env. Threading: made on one thread; the supervisor runs each
+worker on one of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dotenv
+
+from discordfs import clips as library
+from discordfs import control
+from discordfs.capture.media import cdn_of
+from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.icons import Icons
+from discordfs.clipping.keeping import CATALOGUE, DRIVE, Keeper, OnDrive
+from discordfs.clipping.place import ClipsDirectory
+from discordfs.clipping.store import BUCKET, CREDENTIALS, Store, store_url
+from discordfs.clipping.workers import Board, Plan
+from discordfs.clipping.writer import Writer
+from discordfs.config import StateDirectory
+from discordfs.errors import MissingError, UsageError
+
+KEEP = ("drive", "store", "none")
+NOWHERE = "none"
+"""The store of those who want none."""
+
+_CALL_S = 120.0
+_SETTINGS = (BUCKET, CREDENTIALS, "STORAGE_EMULATOR_HOST")
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What was chosen: the store, None where everything stays in the state directory; and where videos are
+    kept, one of KEEP."""
+
+    state: StateDirectory
+    directory: ClipsDirectory
+    api: str
+    store: Store | None
+    keep: str
+
+    def plans(self, work: library.Work, board: Board) -> list[Plan]:
+        """Workers for after those that look at clips. What was chosen is remembered."""
+        catalogue, now = work.catalogue, work.remote.now_ns
+
+        def read(channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
+            return work.loop.call(work.remote.read(channel, message, attachment, start, length), _CALL_S)
+
+        def download(url: str, sink: Any) -> Any:
+            return work.loop.call(work.remote.download(url, sink), _CALL_S)
+
+        catalogue.set("keep", self.keep)
+        icons = Icons(catalogue, self.directory.icons, cdn_of(self.api), download)
+        found = [Plan("pictures", icons, is_idle=icons.is_idle)]
+        place = self._place()
+        if place is not None:
+            keeper = Keeper(catalogue, place, read, self.directory.path, now, board.of("keeper"))
+            found.append(Plan("keeper", keeper, is_idle=keeper.is_idle))
+        if self.store is not None:
+            writer = Writer(catalogue, self.store, self.directory.path, board.of("writer"))
+            found.append(Plan("writer", writer, is_idle=writer.is_idle))
+        else:
+            catalogue.write_to(NOWHERE)
+        return found
+
+    def _place(self) -> Store | OnDrive | None:
+        if self.keep == "store":
+            return self.store or Store(self.directory.path.absolute().as_uri(), {})
+        return OnDrive(partial(_mountpoint, self.state)) if self.keep == "drive" else None
+
+    def told(self) -> str:
+        """Where things are, for people."""
+        where = f"The catalogue is in {self.directory.path}, on this machine"
+        others = []
+        if self.store is not None:
+            others.append(f"records and thumbnails in {self.store.url}")
+        if self.keep == "drive":
+            others.append(f"the videos and a copy of it on the drive, in /{DRIVE}")
+        elif self.keep == "store" and self.store is not None:
+            others.append("the videos and a copy of it there too")
+        elif self.keep == "store":
+            others.append("the videos beside it")
+        return f"{where}; {', '.join(others)}" if others else f"{where} only"
+
+
+def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: str, keep: str) -> Storing:
+    """What is asked for, else what was chosen before, else what the settings say. Where this machine has no
+    catalogue and the store keeps one, that is taken. Raises ConfigError, UsageError, Unavailable."""
+    settings = environment()
+    before = _before(directory)
+    url = store or before["store"]
+    settings = {} if url == NOWHERE else settings
+    keep = keep or before["keep"] or "none"
+    if keep == "drive" and not state.has_volume():
+        raise UsageError(f"there is no volume in {state.path} to keep clips on: 'discordfs init' makes one")
+    opened = None
+    if url != NOWHERE and (url or settings.get(BUCKET)):
+        opened = Store(store_url(url, settings, directory.path), settings)
+        opened.check()
+        _take_up(directory, opened)
+    return Storing(state, directory, api, opened, keep)
+
+
+def environment(directory: Path = Path()) -> Mapping[str, str]:
+    """The settings of stores."""
+    file = directory / ".env"
+    said = dotenv.dotenv_values(file) if file.is_file() else {}
+    found = {name: os.environ.get(name) or said.get(name) for name in _SETTINGS}
+    return {name: value for name, value in found.items() if value}
+
+
+def _before(directory: ClipsDirectory) -> Mapping[str, str]:
+    if not directory.catalogue.exists():
+        return dict.fromkeys(("store", "keep"), "")
+    known = Catalogue(directory.catalogue, is_reader=True)
+    try:
+        return {key: known.setting(key) for key in ("store", "keep")}
+    finally:
+        known.close()
+
+
+def _take_up(directory: ClipsDirectory, store: Store) -> None:
+    """Whole or not at all."""
+    if directory.catalogue.exists() or store.size(CATALOGUE) is None:
+        return
+    with directory.held():
+        draft = directory.catalogue.with_suffix(".new")
+        draft.write_bytes(store.get(CATALOGUE))
+        os.replace(draft, directory.catalogue)
+
+
+def _mountpoint(state: StateDirectory) -> Path | None:
+    try:
+        status = control.call(state.path, "status")
+    except MissingError:
+        return None
+    return Path(status["mountpoint"]) if status["writer"] else None
