@@ -18,6 +18,7 @@ from .wire import abort
 
 _DEFAULT_SLOW_S = 2.0
 _DEFAULT_TIMEOUT_S = 86_400.0
+_PAGE = "<html><body>Log in to use this network</body></html>"  # as a proxy or a hotel gives it, with 200
 
 
 async def early(request: web.Request, fault: Fault) -> web.Response | None:
@@ -26,6 +27,9 @@ async def early(request: web.Request, fault: Fault) -> web.Response | None:
     match fault.kind:
         case "status":
             return await _status(request, fault)
+        case "page":
+            await drain(request)
+            return web.Response(text=_PAGE, content_type="text/html")
         case "reset":
             return reset(request)
         case "timeout":

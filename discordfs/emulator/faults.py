@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .stats import route_of
 
 KINDS = frozenset(
-    {"status", "reset", "reset_after_commit", "timeout", "truncate", "corrupt", "slow", "hold"}
+    {"status", "page", "reset", "reset_after_commit", "timeout", "truncate", "corrupt", "slow", "hold"}
 )  # fmt: skip
 _NUMBERS: dict[str, tuple[type, float, float]] = {  # key: type, least, most
     "nth": (int, 1, 1e9),
