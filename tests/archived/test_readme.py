@@ -1,4 +1,4 @@
-"""What the README says of the archive is what there is: its commands are typed, its library lines are tested."""
+"""What the README says of the archive is what there is: its commands are typed, its library lines tested."""
 
 from __future__ import annotations
 
