@@ -4,7 +4,8 @@ FFmpeg (through PyAV) reads a file that fetches ranges: the index, wherever it s
 picture that is nearly all dark is passed over for one further on. What is read is a stranger's file: only
 formats without references to other files are opened, and bytes, packets and pixels are bounded, so that
 none of them hangs or fills the memory.
-Limits: 2 MiB are fetched of a file of up to 100 MiB, of a larger one 2 %; 16,384 pixels either way and 40
+Limits: 2 MiB are fetched of a file of up to 100 MiB, of a larger one 2 %, and beside it what an index of an
+MP4 has over 1 MiB (that of an hour has 2), up to 16; 16,384 pixels either way and 40
 million in all; in memory at once about 3 MiB of the file and a few decoded frames (of 8K 50 MB each).
 Errors: VideoError with the reason; what `read` raises comes through. Threading: any, a file for each thread.
 """
@@ -33,10 +34,13 @@ _BLOCK = 64 * _KIB
 _RUN = 4  # blocks in one fetch at most
 _KEPT = 48  # blocks in memory
 _LEAST_BUDGET = 2 * _KIB * _KIB
+_LARGEST_INDEX = 16 * _KIB * _KIB
 _SERVED = 32  # times the budget: a file that is read round and round ends there
 _LONGEST, _PIXELS = 16_384, 40_000_000
 _TALLEST = 4 * WIDTH
 _PLACES = (0.1, 0.25, 0.5, 0.75)  # of the runtime, where a dark beginning is passed over
+_BOXES = 6
+_KINDS = (b"ftyp", b"free", b"skip", b"wide", b"mdat", b"moov", b"moof", b"sidx")
 _PACKETS = 240  # read on for a picture, from one place
 _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,ogg,asf",
@@ -140,6 +144,7 @@ def look(file: RangeFile) -> Seen:
     pixels."""
     if not file.size:
         raise VideoError("it is empty")
+    _check_end(file, _own_end(file))
     try:
         with av.open(file, "r", options=_OPTIONS, metadata_errors="replace", io_open=_refuse) as container:
             file.check()
@@ -198,7 +203,7 @@ class _Looking:
         raise VideoError("it has no picture track that can be decoded")
 
     def _prepare(self) -> None:
-        self._whole()
+        _check_end(self._file, max(map(_last, self._container.streams), default=0))
         width, height = self._context.width, self._context.height
         if max(width, height) > _LONGEST:
             raise VideoError(f"its picture is {width} x {height}: more than {_LONGEST:,} pixels one way")
@@ -207,14 +212,6 @@ class _Looking:
         for other in self._container.streams:
             if other is not self._stream:
                 other.discard = Discard.all
-
-    def _whole(self) -> None:
-        """VideoError for a file that ends before what its index names."""
-        end = max((_last(stream) for stream in self._container.streams), default=0)
-        self._file.seek(0)
-        end = max(end, _segment_end(self._file.read(_KIB)))
-        if end > self._file.size:
-            raise VideoError(f"it breaks off: {self._file.size:,} of at least {end:,} bytes are there")
 
     def _runtime(self) -> float | None:
         if self._container.duration is not None:
@@ -309,16 +306,55 @@ class _Looking:
         return "it has no picture that can be decoded"
 
 
+# --- whether the file is whole --------------------------------------------------------------------------
+
+
+def _check_end(file: RangeFile, end: int) -> None:
+    """VideoError for a file that should be longer."""
+    file.check()
+    if end > file.size:
+        raise VideoError(f"it breaks off: {file.size:,} of at least {end:,} bytes are there")
+
+
 def _last(stream: Any) -> int:
     """Where the last thing ends that the index has of a track."""
     entries = stream.index_entries
     return entries[-1].pos + entries[-1].size if len(entries) else 0
 
 
+def _own_end(file: RangeFile) -> int:
+    """Where a file ends by its own account; 0 where it does not say, or is of another format."""
+    file.seek(0)
+    head = file.read(_KIB)
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        end = _segment_end(head)
+    else:
+        end = _box_end(file) if head[4:8] == b"ftyp" else 0
+    file.seek(0)
+    return end
+
+
+def _box_end(file: RangeFile) -> int:
+    """Of the first boxes of an MP4, where the last one ends (ISO/IEC 14496-12, 4.2)."""
+    at = 0
+    for _ in range(_BOXES):
+        file.seek(at)
+        head = b""
+        while len(head) < 16 and (more := file.read(16 - len(head))):
+            head += more
+        size, kind = int.from_bytes(head[:4]), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:16])
+        if kind not in _KINDS or size < 8:
+            break
+        if kind == b"moov":
+            file.budget += max(0, min(size, _LARGEST_INDEX) - _KIB * _KIB)
+        at += size
+    return at
+
+
 def _segment_end(head: bytes) -> int:
-    """Where a Matroska file ends by its own account; 0 for other files, or if it does not say (RFC 8794)."""
-    if head[:4] != b"\x1a\x45\xdf\xa3":
-        return 0
+    """Of a Matroska file (RFC 8794 and 9559)."""
     size, at = _ebml_size(head, 4)
     at += size
     if head[at : at + 4] != b"\x18\x53\x80\x67":

@@ -87,6 +87,8 @@ def _write(film: Film, path: Path) -> None:
         video.codec_context.thread_count = 1
         video.codec_context.flags |= av.codec.context.Flags.bitexact
         sound: Any = None if film.audio is None else out.add_stream(film.audio, rate=_sound_rate(film))
+        if film.audio == "aac":
+            sound.options, sound.bit_rate = {"aac_coder": "fast"}, 64_000
         tones = iter(()) if sound is None else _tones(film)
         tone = next(tones, None)
         for number, frame in enumerate(_frames(film)):
