@@ -23,7 +23,7 @@ from discordfs.archived.tree import ArchiveTree
 from discordfs.cache import BlockCache
 from discordfs.chunkstore import ChunkStore
 from discordfs.clipping.keeping import DRIVE as KEPT_ON_DRIVE
-from discordfs.clipping.kept import DrivePlace, LocalPlace
+from discordfs.clipping.kept import ChosenStore, DrivePlace, LocalPlace, StorePlace
 from discordfs.clipping.listing import Owner
 from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.reader import ClipReader
@@ -229,7 +229,11 @@ def _open_clips(
         there.store, there.loop, there.cache, keys, volume, random_bytes=os.urandom, cancelled=parts.cancelled
     )
     undo.callback(reader.close)
-    kept = (DrivePlace(drive, os.fsencode(f"/{KEPT_ON_DRIVE}")), LocalPlace(place.path))
+    kept = (
+        DrivePlace(drive, os.fsencode(f"/{KEPT_ON_DRIVE}")),
+        LocalPlace(place.path),
+        StorePlace(ChosenStore(place.catalogue, os.environ)),
+    )
     tree = ClipsTree(place, reader, kept, Owner(os.geteuid(), os.getegid()), time.monotonic)
     undo.callback(tree.close)
     return tree

@@ -23,16 +23,13 @@ from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.icons import Icons
 from discordfs.clipping.keeping import CATALOGUE, DRIVE, Keeper, OnDrive
 from discordfs.clipping.place import ClipsDirectory
-from discordfs.clipping.store import BUCKET, CREDENTIALS, Store, store_url
+from discordfs.clipping.store import BUCKET, CREDENTIALS, NOWHERE, Store, store_url
 from discordfs.clipping.workers import Board, Plan
 from discordfs.clipping.writer import Writer
 from discordfs.config import StateDirectory
 from discordfs.errors import MissingError, UsageError
 
 KEEP = ("drive", "store", "none")
-NOWHERE = "none"
-"""The store of those who want none."""
-
 _CALL_S = 120.0
 _SETTINGS = (BUCKET, CREDENTIALS, "STORAGE_EMULATOR_HOST")
 

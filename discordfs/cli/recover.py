@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from discordfs.cli.archive_keeping import bring_from_volume
+from discordfs.cli.bringing import bring_from_volume
 from discordfs.cli.common import human, shown_progress, state_of, state_option
 from discordfs.cli.passphrase import is_interactive, unlock
 from discordfs.compose import Account, Connection, connect

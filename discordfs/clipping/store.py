@@ -30,6 +30,9 @@ from discordfs.errors import ConfigError, MissingError, Unavailable
 BUCKET, CREDENTIALS = "BUCKET_NAME", "GOOGLE_APPLICATION_CREDENTIALS"
 """The predecessor's settings."""
 
+NOWHERE = "none"
+"""The store of those who want none."""
+
 _NEEDS = {"gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _DRAFT = ".new-"
 SLOWEST = 50_000

@@ -16,6 +16,7 @@ import pytest
 from discordfs.clipping.backoff import Backoff
 from discordfs.clipping.catalogue import Catalogue, Found
 from discordfs.clipping.keeping import Keeper, OnDrive, bring_back, kept_name
+from discordfs.clipping.kept import ChosenStore, StorePlace
 from discordfs.clipping.model import Clip, Facts, Place, Poster
 from discordfs.clipping.record import alias_of, record_of
 from discordfs.clipping.store import CREDENTIALS, Store, store_url
@@ -277,6 +278,28 @@ def test_what_is_gone_is_deleted_and_what_fails_waits(catalogue: Catalogue, tmp_
     is_down[0] = False
     keep(catalogue, place, failing)
     assert standing(catalogue)[3] == (0, sha(3))
+
+
+def test_what_a_store_keeps_is_played_from_there(gcs: Gcs, catalogue: Catalogue) -> None:
+    """Also once Discord has it no more."""
+    take_in(catalogue, 1)
+    Writer(catalogue, bucket(gcs), catalogue_folder(catalogue)).step()
+    keep(catalogue, bucket(gcs))
+    place = StorePlace(ChosenStore(catalogue_folder(catalogue) / "catalogue.sqlite", gcs.environment))
+    known = catalogue.clip(1)
+    assert known is not None
+    assert place.open(known) is None
+    catalogue.set("keep", "store")
+    copy = place.open(known)
+    assert copy is not None
+    for size, offset in ((10, 0), (131_072, 5_500_000), (131_072, 1_000_000), (5, 1_000_100)):
+        assert copy.read(size, offset) == video(1)[offset : offset + size]
+    copy.close()
+    gcs.stop()
+    impatient = StorePlace(lambda: bucket(gcs))
+    assert impatient.open(known) is None
+    with pytest.raises(Unavailable):
+        impatient.open(replace(known, deleted_ns=1))
 
 
 @pytest.mark.expects_log("clips are not kept for now")
