@@ -21,8 +21,8 @@ from cachetools import LRUCache
 
 from discordfs.model import Attr
 
-ENTRIES = 200_000
-"""Entries of all kept listings together: some 60 MB."""
+ENTRIES = 100_000
+"""Entries of all kept listings together: some 40 MB."""
 
 _OWN_INODES = 3 << 62
 """Set in all inode numbers here: the drive's have the upper bit clear, the archive's the second one."""
