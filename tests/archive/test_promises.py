@@ -100,25 +100,32 @@ def test_a_429_is_a_record_with_what_it_said(server: Server) -> None:
     assert run.ids(server.channel) == said[::-1]
 
 
+def invites(run: Run) -> int:
+    return sum(len(run.http(path.stem, "/invites/nowhere123")) for path in run.path.rglob("*.jsonl"))
+
+
 def test_an_invite_is_looked_up_once_wherever_it_is_met(server: Server) -> None:
-    """In many pages, channels and ways to write it; and not again by who goes on with the run."""
-    other = server.new_channel("other")
-    for channel in (server.channel, other):
+    """In many pages and channels, however it is written."""
+    for channel in (server.channel, server.new_channel("other")):
         server.post("come to https://discord.gg/nowhere123", channel=channel)
         server.posts(110, channel=channel)
         server.post("or https://discord.com/invite/nowhere123", channel=channel)
-    route = "/channels/{id}/messages/pins"
-    server.ask("PUT", f"/channels/{other}/messages/pins/{server.post('pinned', channel=other)}")
-    server.discord.fault(route=route, method="GET", probability=1.0, kind="status", status=500)
-    assert not server.run().result.completed
+    assert invites(server.run()) == 1
+
+
+def test_an_invite_is_not_looked_up_again_by_who_goes_on_with_a_run(server: Server) -> None:
+    server.post("come to https://discord.gg/nowhere123")
+    server.posts(110)
+    server.post("or https://discord.com/invite/nowhere123")
+    order = {"route": "/channels/{id}/messages", "method": "GET", "kind": "status", "status": 500}
+    server.discord.fault(**order, nth=2, count=1000)
+    broken = server.run("channel", server.channel)
+    assert not broken.result.completed
+    assert invites(broken) == 1
     server.discord.control("DELETE", "/faults")
-    server.post("and https://discord.gg/nowhere123 once more", channel=other)
-    run = server.run(resume=True)
-    assert run.result.completed
-    found = [
-        each for path in run.path.rglob("*.jsonl") for each in run.http(path.stem, "/invites/nowhere123")
-    ]
-    assert len(found) == 1
+    run = server.run("channel", server.channel, resume=True)
+    assert (run.path, len(run.ids(server.channel))) == (broken.path, 112)
+    assert invites(run) == 1
 
 
 def test_parts_of_a_server_that_are_not_shown_are_recorded_and_end_nothing(server: Server) -> None:
