@@ -2,7 +2,8 @@
 
 A page is handed to the kernel before the next is asked for, and only then counts as covered. What comes with
 a page (reactions, invites, media) is had before the mark moves on; so whoever resumes asks for the last page
-again rather than leave something out. Nothing of a channel is kept in memory but its mark.
+again rather than leave something out. Nothing of a channel is kept in memory but its mark and its messages'
+ids.
 
 The order of ids is Discord's: with `after` the page nearest that cursor comes, newest first. A page with
 fewer than 100 messages is the last. An empty one may also mean that the history may not be read (Discord's
