@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,9 @@ Version = tuple[int, int]
 """Another one after each change; NOTHING without a catalogue."""
 
 NOTHING: Version = (0, 0)
+
+FRESH_S = 0.02
+"""Seconds that a version serves without being looked up again: programs ask for thousands of attributes."""
 
 _SHOWN = "(deleted_ns = 0 OR kept != '')"
 _log = logging.getLogger(__name__)
@@ -41,10 +44,12 @@ class ClipRow(NamedTuple):
 
 
 class Shelf:
-    """The catalogue at `path`, read only."""
+    """The catalogue at `path`, read only. `monotonic`: seconds."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
         self._path = path
+        self._monotonic = monotonic
+        self._known: tuple[float, Version] = (-1.0, NOTHING)
         self._guard = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file = 0
@@ -55,7 +60,16 @@ class Shelf:
             self._close_locked()
 
     def version(self) -> Version:
-        """Cheap. A catalogue that cannot be read, which the log says once, is as none."""
+        """Cheap, and at most FRESH_S old. A catalogue that cannot be read, which the log says once, is as
+        none."""
+        until, version = self._known
+        now = self._monotonic()
+        if now >= until:
+            version = self._looked_up()
+            self._known = (now + FRESH_S, version)
+        return version
+
+    def _looked_up(self) -> Version:
         try:
             rows = self._rows("SELECT value FROM counter", ())
         except (sqlite3.Error, OSError) as error:

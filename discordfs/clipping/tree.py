@@ -82,10 +82,11 @@ class ClipsTree:
         self._kept = kept
         self._owner = owner
         self._monotonic = monotonic
-        self._shelf = Shelf(directory.catalogue)
+        self._shelf = Shelf(directory.catalogue, monotonic)
         self._derived = Derived(directory.path / "derived")
         self._listings = Listings(monotonic)
         self._gone: dict[int, float] = {}
+        self._turns = 0
         self._files: dict[int, _Open] = {}
         self._numbers = itertools.count(1)
 
@@ -187,9 +188,14 @@ class ClipsTree:
 
     def _lost(self, clip: int) -> None:
         self._gone[clip] = self._monotonic() + GONE_S
+        self._turns += 1
 
-    def _is_gone(self, clip: int) -> bool:
-        return self._gone.get(clip, 0.0) > self._monotonic()
+    def _forgive(self) -> None:
+        """Those that have stayed away for long enough."""
+        now = self._monotonic()
+        for clip in [clip for clip, until in self._gone.copy().items() if until <= now]:
+            self._gone.pop(clip, None)
+            self._turns += 1
 
     # --- what a path stands for --------------------------------------------------------------------------
 
@@ -198,7 +204,7 @@ class ClipsTree:
             below = sum(entry.kind in DIRECTORIES for entry in self._listing(()).values())
             return Entry(Kind.TOP, 0, nlink=2 + below)
         entry = self._listing(parts[:-1]).get(parts[-1])
-        if entry is None or (entry.kind is Kind.CLIP and self._is_gone(entry.id)):
+        if entry is None or (entry.kind is Kind.CLIP and entry.id in self._gone):
             raise NoEntry(os.fsdecode(b"/".join(parts)))
         return entry
 
@@ -212,7 +218,9 @@ class ClipsTree:
         return self._listings.get(parts, self._version(), partial(self._listed, parts))
 
     def _version(self) -> Hashable:
-        return self._shelf.version(), len(self._gone)
+        if self._gone:
+            self._forgive()
+        return self._shelf.version(), self._turns
 
     def _listed(self, parts: Parts) -> Listing:
         """Raises NoEntry, NotADirectory."""
@@ -256,7 +264,7 @@ class ClipsTree:
         return {
             row.name.encode(): Entry(Kind.CLIP, row.id, row.size, row.posted_ns)
             for row in rows
-            if not self._is_gone(row.id)
+            if row.id not in self._gone
         }
 
     def _by_poster(self) -> Listing:
@@ -269,7 +277,7 @@ class ClipsTree:
         taken: set[str] = set()
         names = Names(lambda name: name.lower() in taken)
         for row in self._shelf.clips_by(poster):
-            if self._is_gone(row.id):
+            if row.id in self._gone:
                 continue
             name = names.free(row.name, row.id)
             taken.add(name.lower())
