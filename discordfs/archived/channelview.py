@@ -28,7 +28,7 @@ from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.merge import Covering, Merged, body_of, merge
 from discordfs.archived.monthpages import Pages
 from discordfs.archived.observing import Observation, Seen, observe, observe_heard, place_of
-from discordfs.archived.pageframe import Below, index_page, relative
+from discordfs.archived.pageframe import INDEX, Beside, index_page, relative
 from discordfs.archived.pictures import keys_of
 from discordfs.archived.ranges import LAST, Range, gaps, joined
 from discordfs.archived.runs import Run, Source
@@ -59,7 +59,7 @@ class Origin:
 @dataclass(frozen=True, slots=True)
 class ChannelPlan:
     """A channel to be built: `directory` below views/, `title` and `server` as people call them; `pages` and
-    `name` as in htmlview.Place, `threads` those below it."""
+    `name` as in htmlview.Place, `above` is its server or a thread's channel, `threads` are those below it."""
 
     id: int
     directory: str
@@ -68,7 +68,8 @@ class ChannelPlan:
     origins: tuple[Origin, ...]
     pages: Callable[[int], str]
     name: Callable[[str], str]
-    threads: tuple[Below, ...] = ()
+    above: Beside
+    threads: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,14 +281,14 @@ class ChannelBuilder:
         return Place(plan.id, plan.title, plan.server, self._media_link, plan.pages, plan.name)
 
     def _write_index(self, months: Sequence[Month]) -> None:
-        page = index_page(self._plan.title, self._plan.server, months, self._plan.threads)
+        page = index_page(self._plan.title, self._plan.above, months, self._plan.threads)
         newest = months[-1].newest_id if months else 0
-        put(self._folder / HTML / "index.html", page.encode("utf-8", "replace"), snowflake_ns(newest))
+        put(self._folder / HTML / INDEX, page.encode("utf-8", "replace"), snowflake_ns(newest))
 
     def _finish(self, months: Sequence[Month], newest: int) -> None:
         mtime, html = snowflake_ns(newest), self._folder / HTML
         self._write_index(months)
-        _remove_others(html, {"index.html", *(f"{each.month}.html" for each in months)})
+        _remove_others(html, {INDEX, *(f"{each.month}.html" for each in months)})
         self._write_coverage(months)
         os.utime(self._folder, ns=(mtime, mtime))
 

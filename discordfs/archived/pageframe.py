@@ -83,17 +83,20 @@ details{margin:.2rem 0}
 .skip:focus{left:1rem}
 table{border-collapse:collapse}
 td,th{padding:.25rem 1.4rem .25rem 0;text-align:left;border-bottom:1px solid var(--line)}
-td.number,th.number{text-align:right}
+th,.number,.date{white-space:nowrap}.number{text-align:right}
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Below:
-    """A thread: its name ("" if it has none) and its index as seen from the page that links it."""
+class Beside:
+    """A channel, thread or server that a page links: its name ("" if it has none), its index as seen from
+    there, how many messages it has, those of its threads included, and the newest one."""
 
     id: int
     name: str
     place: str
+    messages: int = 0
+    newest_id: int = 0
 
 
 def page_head(channel: str, server: str, month: str, before: str, after: str) -> str:
@@ -137,8 +140,36 @@ def _head(title: str) -> str:
     )
 
 
-def index_page(channel: str, server: str, months: Sequence[Month], threads: Sequence[Below]) -> str:
-    """A channel's months, newest first, and the threads below it."""
+def server_page(server: str, channels: Sequence[Beside]) -> str:
+    """All channels of a server, or all direct messages."""
+    rows = "".join(map(_channel_row, channels))
+    return (
+        f'{_head(server)}<h1><bdi>{escaped(server)}</bdi></h1><main id="messages">'
+        f"<table><thead>{_CHANNEL_HEAD}</thead><tbody>{rows}</tbody></table></main></body></html>\n"
+    )
+
+
+_CHANNEL_HEAD = '<tr><th>Channel</th><th class="number">Messages</th><th>Newest</th></tr>'
+
+
+def _channel_row(channel: Beside) -> str:
+    count = f'<td class="number">{channel.messages:,}</td>'
+    return f"<tr><td>{_linked(channel)}</td>{count}{_date(channel.newest_id)}</tr>"
+
+
+def _date(number: int) -> str:
+    """When this id was made, as a cell."""
+    return f'<td class="date">{f"{people.moment(number):%Y-%m-%d}" if number else ""}</td>'
+
+
+def _linked(beside: Beside) -> str:
+    name = escaped(beside.name or str(beside.id))
+    return f'<a href="{escaped(beside.place)}"><bdi>{name}</bdi></a>'
+
+
+def index_page(channel: str, above: Beside, months: Sequence[Month], threads: Sequence[Beside]) -> str:
+    """A channel's months, newest first, and the threads below it. `above` is its server, or a thread's
+    channel."""
     rows = "".join(
         f'<tr><td><a href="{each.month}.html">{each.month}</a></td>{_numbers(each)}</tr>'
         for each in reversed(months)
@@ -146,7 +177,7 @@ def index_page(channel: str, server: str, months: Sequence[Month], threads: Sequ
     below = "".join(map(_thread_row, threads))
     return (
         f"{_head(channel)}<h1><bdi>{escaped(channel)}</bdi></h1>"
-        f'<p class="soft under"><bdi>{escaped(server)}</bdi></p><main id="messages">'
+        f'<p class="soft under">{_linked(above)}</p><main id="messages">'
         f"<table><thead>{_MONTH_HEAD}</thead><tbody>{rows}</tbody></table>"
         f"{_THREADS.format(below) if below else ''}"
         '<p class="soft">The same as <a href="../messages.txt">plain text</a> and '
@@ -168,10 +199,8 @@ def _numbers(month: Month) -> str:
     return "".join(f'<td class="number">{count:,}</td>' for count in counts)
 
 
-def _thread_row(thread: Below) -> str:
-    name = escaped(thread.name or str(thread.id))
-    since = f"{people.moment(thread.id):%Y-%m-%d}"
-    return f'<tr><td><a href="{escaped(thread.place)}"><bdi>{name}</bdi></a></td><td>{since}</td></tr>'
+def _thread_row(thread: Beside) -> str:
+    return f"<tr><td>{_linked(thread)}</td>{_date(thread.id)}</tr>"
 
 
 def relative(*parts: str) -> str:

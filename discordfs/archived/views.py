@@ -32,10 +32,12 @@ from discordfs.archived.channelview import (
 from discordfs.archived.mediafiles import MediaFiles
 from discordfs.archived.names import DIRECT_MESSAGES, named, number_of
 from discordfs.archived.observing import channels_heard
-from discordfs.archived.pageframe import INDEX, Below, relative
+from discordfs.archived.pageframe import INDEX, Beside, relative, server_page
 from discordfs.archived.records import whole_number
 from discordfs.archived.root import CATALOGUE, VIEWS, added_directories, deriving, known_runs
 from discordfs.archived.runs import THREAD_TYPES, Run, Source, member
+from discordfs.archived.tails import put
+from discordfs.remote.base import snowflake_ns
 
 Progress = Callable[[int, int], None]
 """(channels done, channels in all)."""
@@ -104,14 +106,16 @@ class _Update:
         for guild, found in self._guilds.items():
             with self._told(self._views / self._names[guild]):
                 self._build_guild(guild, found)
-        done: list[Built] = []
+        built: dict[int, Built] = {}
         for number, channel in enumerate(self._channels.values()):
             if channel.origins:
-                done.append(self._build(channel))
+                built[channel.id] = self._build(channel)
             self._progress(number + 1, len(self._channels))
-        trouble = (*self._trouble, *(text for built in done for text in built.trouble))
-        changed = sum(built.is_changed for built in done)
-        messages = sum(built.messages for built in done)
+        self._write_indexes(built)
+        done = built.values()
+        trouble = (*self._trouble, *(text for each in done for text in each.trouble))
+        changed = sum(each.is_changed for each in done)
+        messages = sum(each.messages for each in done)
         return Updated(len(self._runs), len(done), changed, messages, trouble)
 
     @contextmanager
@@ -219,10 +223,11 @@ class _Update:
             id=channel.id,
             directory=channel.directory,
             title=channel.name or str(channel.id),
-            server=self._guilds[channel.guild].name if channel.guild else DIRECT_MESSAGES,
+            server=self._server(channel.guild),
             origins=tuple(channel.origins),
             pages=partial(self._pages, channel.directory),
             name=partial(self._name, channel.guild),
+            above=self._above(channel),
             threads=tuple(self._threads_of(channel)),
         )
         try:
@@ -245,13 +250,44 @@ class _Update:
         channel = self._channels.get(int(mention[1:])) if mention[0] == "#" else None
         return channel.name if channel else self._roles.get(guild, {}).get(mention, "")
 
-    def _threads_of(self, channel: _Channel) -> Iterable[Below]:
+    def _server(self, guild: int) -> str:
+        return self._guilds[guild].name or str(guild) if guild else DIRECT_MESSAGES
+
+    def _above(self, channel: _Channel) -> Beside:
+        if pages := self._pages(channel.directory, channel.parent):
+            return Beside(channel.parent, self._channels[channel.parent].name, f"{pages}/{INDEX}")
+        up = "../" * (channel.directory.count("/") + 1)
+        return Beside(channel.guild, self._server(channel.guild), f"{up}{INDEX}")
+
+    def _threads_of(self, channel: _Channel) -> Iterable[Beside]:
         below = sorted(self._below.get(channel.id, ()), key=lambda thread: thread.id)
         return [
-            Below(thread.id, thread.name, f"{self._pages(channel.directory, thread.id)}/{INDEX}")
+            Beside(thread.id, thread.name, f"{self._pages(channel.directory, thread.id)}/{INDEX}")
             for thread in below
             if thread.origins
         ]
+
+    def _write_indexes(self, built: Mapping[int, Built]) -> None:
+        """The page of each server, and of the direct messages."""
+        rows: dict[int, list[Beside]] = {}
+        for channel in self._channels.values():
+            if channel.origins and not self._pages("", channel.parent):
+                rows.setdefault(channel.guild, []).append(self._row(channel, built))
+        for guild, channels in rows.items():
+            folder = self._names[guild] if guild else DIRECT_MESSAGES
+            page = server_page(
+                self._server(guild), sorted(channels, key=lambda row: (row.name.lower(), row.id))
+            )
+            newest = max(row.newest_id for row in channels)
+            with self._told(self._views / folder):
+                put(self._views / folder / INDEX, page.encode("utf-8", "replace"), snowflake_ns(newest))
+
+    def _row(self, channel: _Channel, built: Mapping[int, Built]) -> Beside:
+        below = [thread.id for thread in self._below.get(channel.id, ()) if thread.origins]
+        parts = [built[number] for number in (channel.id, *below)]
+        place = relative(*channel.directory.split("/")[1:], HTML, INDEX)
+        messages, newest = sum(each.messages for each in parts), max(each.newest_id for each in parts)
+        return Beside(channel.id, channel.name, place, messages, newest)
 
     def _build_guild(self, number: int, guild: _Guild) -> None:
         reads = [_read_of(origin) for origin in guild.origins]

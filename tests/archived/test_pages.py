@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -410,6 +411,45 @@ def test_replies_notices_and_mentions_lead_to_where_they_mean(tmp_path: Path) ->
     assert "a message that is gone" in text
     (page,) = (channel / "threads" / f"talk ({THREAD})" / "html").glob("2015*")
     assert f'href="../../../html/2024-01.html#m{FIRST}"' in page.read_text()
+
+
+def test_from_a_servers_page_every_page_is_reached_and_back(tmp_path: Path) -> None:
+    """Whoever opens an archive has one file to open; nobody types numbers."""
+    run = RunMaker(tmp_path, at("2024-03-10"))
+    run.page([message(FIRST, "one")], after=0)
+    run.page([message(FIRST + 1, "two"), message(FIRST + 2, "three")], channel=THREAD, after=0)
+    run.page([message(FIRST, "in private")], channel=400, guild=0, after=0)
+    run.page([message(FIRST, "lone")], channel=500, after=0)
+    kinds = {THREAD: (11, CHANNEL), 500: (11, 999)}
+    run.write(types=kinds, names={THREAD: "a/b #?%", 500: "without a channel"}, guild_name="<b>")
+    update_views(tmp_path)
+    views = tmp_path / "views"
+    pages = {path.resolve() for path in views.rglob("*.html")}
+    assert len(pages) == 2 + 4 * 2
+    for start in (views / f"<b> ({GUILD})" / "index.html", views / "Direct messages" / "index.html"):
+        assert_harmless(start.read_text().replace("<style>", "<span>"))
+        found = reached(start.resolve())
+        assert found <= pages
+        assert {start.resolve()} <= found
+        for page in found - {start.resolve()}:
+            assert start.resolve() in reached(page), page
+        pages -= found
+    assert not pages
+    assert '<td class="number">3</td><td class="date">2024-01-05' in (
+        (views / f"<b> ({GUILD})" / "index.html").read_text()
+    )
+
+
+def reached(page: Path) -> set[Path]:
+    found, waiting = set[Path](), [page]
+    while waiting:
+        here = waiting.pop()
+        if here in found:
+            continue
+        found.add(here)
+        links = [unquote((each.get("href") or "").partition("#")[0]) for _, each in tags(here.read_text())]
+        waiting += [(here.parent / link).resolve() for link in links if link.endswith(".html")]
+    return found
 
 
 def test_buttons_and_texts_in_components_are_shown_and_found(tmp_path: Path) -> None:
