@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from discordfs.cache import BlockCache
@@ -20,6 +20,7 @@ from discordfs.errors import Unavailable
 from discordfs.keys import VolumeKeys
 from discordfs.model import Attr
 from discordfs.remote.base import Message, UploadFile
+from discordfs.remote.capacity import DISCORD_LIMITS
 from discordfs.remote.loop import Loop
 from discordfs.remote.memory import MemoryStore
 from tests.clips.shown import made_up
@@ -27,6 +28,8 @@ from tests.clips.shown import made_up
 CHANNEL = 501
 KEYS, VOLUME = VolumeKeys(bytes(32)), bytes(16)
 CALL_S = 20.0
+LARGE = replace(DISCORD_LIMITS, file_bytes=1 << 28, request_bytes=1 << 28)
+"""People with Nitro post files of hundreds of megabytes."""
 
 
 @dataclass
@@ -119,7 +122,7 @@ def new_tree(
     directory = ClipsDirectory(root / "clips")
     with ExitStack() as undo:
         loop = undo.enter_context(Loop())
-        store = MemoryStore([CHANNEL])
+        store = MemoryStore([CHANNEL], limits=LARGE)
         cache = BlockCache(root / "cache", disk_bytes=1 << 28, ram_bytes=ram_bytes)
         undo.callback(cache.abandon, Unavailable("the test is over"))
         reader = ClipReader(
