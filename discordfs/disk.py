@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+DRAFT = ".new-"
+"""How the names of files begin that are not whole yet."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -11,15 +18,6 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def sync_directory(path: Path) -> None:
     """The names in a directory are on disk when this returns (fsync(2): a file's own sync is not enough)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """What is in the file survives a power cut when this returns."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -44,6 +42,25 @@ def make_directory(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_directory(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path`, whole and on disk, when the block ends well; else nothing is
+    changed. Its directory is made where it is missing."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=DRAFT, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft)
+        raise
+    sync_directory(path.parent)
 
 
 def boot_id() -> str:

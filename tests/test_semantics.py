@@ -281,6 +281,11 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "mount/test_archive_kept.py::test_recover_brings_the_archive_back",
         "archived/test_on_drive.py::test_what_comes_back_is_what_went",
     ),
+    # --- clips/ ---
+    "`clips sync --keep` keeps it, with the videos": (
+        "mount/test_clips_kept.py::test_a_kept_clip_outlives_its_message_and_the_machine",
+        "clips/test_store.py::test_kept_videos_are_in_the_bucket_byte_for_byte",
+    ),
     "read-only (`EROFS`), once there is something in it": (VIEWS + "test_nothing_is_written_there",),
     "new runs appear without a remount": (
         VIEWS + "test_a_new_run_appears_without_a_remount_and_reads_as_it_is",

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from discordfs.archived.mediafiles import DATABASE, MEDIA
 from discordfs.archived.root import MAKING, own_runs
-from discordfs.archived.tails import DRAFT
 from discordfs.copying import Tree, copy, describe, has_same_contents
+from discordfs.disk import DRAFT
 from discordfs.errors import EntryExists, NoEntry
 from discordfs.localtree import LocalTree
 from discordfs.model import Caller

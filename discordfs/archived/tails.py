@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from discordfs.disk import DRAFT
+
 _STEP = 1 << 20
-DRAFT = ".new-"
-"""How the names of files begin that are not whole yet."""
 
 
 class Tail:

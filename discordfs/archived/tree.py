@@ -16,7 +16,7 @@ from pathlib import Path
 
 from discordfs.archived.names import RUNS
 from discordfs.archived.root import MAKING, VIEWS, find_run, listed_runs
-from discordfs.archived.tails import DRAFT
+from discordfs.disk import DRAFT
 from discordfs.errors import BadHandle, InvalidArgument, IsADirectory, NoEntry, NotADirectory
 from discordfs.model import Attr, DirEntry, Opened
 
@@ -56,11 +56,11 @@ class ArchiveTree:
         if not parts or parts == [_RUNS]:
             return b""
         if parts[0] != _RUNS:
-            return b"/".join([self._views, *parts])
+            return _within(self._views, parts, path)
         run = find_run(self._root, os.fsdecode(parts[1]))
         if run is None:
             raise NoEntry(os.fsdecode(path))
-        return b"/".join([os.fsencode(run), *parts[2:]])
+        return _within(os.fsencode(run), parts[2:], path)
 
     # --- looking ---------------------------------------------------------------------------------------
 
@@ -122,6 +122,14 @@ class ArchiveTree:
 
 
 _AFTER_INO = tuple(name for name in Attr.__slots__ if name != "ino")
+
+
+def _within(base: bytes, parts: list[bytes], path: bytes) -> bytes:
+    """`parts` below `base`; none of them but the last may be a link, which could lead anywhere."""
+    for end in range(1, len(parts)):
+        if os.path.islink(b"/".join([base, *parts[:end]])):
+            raise NoEntry(os.fsdecode(path))
+    return b"/".join([base, *parts])
 
 
 def _status(place: bytes, path: bytes) -> os.stat_result:

@@ -10,13 +10,11 @@ Threading: `run` on a worker of its own.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +24,7 @@ from discordfs.clipping.backoff import Backoff
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
 from discordfs.copying import Tree
-from discordfs.disk import make_directory, sync_directory, sync_file
+from discordfs.disk import DRAFT, make_directory, sync_directory, whole_file
 from discordfs.errors import (
     BadRequest,
     ConfigError,
@@ -46,7 +44,6 @@ CATALOGUE = "catalogue.sqlite"
 _STEP = 4 * 1024**2
 _BATCH = 20
 _TURN_S = 5.0
-_DRAFT = ".new-"
 _LATER = (Unavailable, RateLimited, TimedOut, ConfigError)
 _log = logging.getLogger(__name__)
 
@@ -71,6 +68,7 @@ class OnDrive:
 
     def __init__(self, mountpoint: Callable[[], Path | None]) -> None:
         self._mountpoint = mountpoint
+        self._is_swept = False
 
     def _folder(self) -> Path:
         place = self._mountpoint()
@@ -80,17 +78,21 @@ class OnDrive:
 
     def put_file(self, name: str, source: Path) -> None:
         """In the drive's own safety: closed and synced when this returns, and on its way to Discord."""
-        path = self._folder() / name
-        draft = path.with_name(f"{_DRAFT}{uuid.uuid4().hex[:8]}-{path.name[:100]}")
+        folder = self._folder()
+        path = folder / name
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.copyfile(source, draft)
-            sync_file(draft)
-            os.replace(draft, path)
+            self._sweep(folder)
+            with source.open("rb") as old, whole_file(path) as file:
+                shutil.copyfileobj(old, file)
         except OSError as error:
-            if error.errno not in (errno.ENOTCONN, errno.EROFS):
-                draft.unlink(missing_ok=True)
             raise Unavailable(f"{path} could not be written: {error.strerror}") from error
+
+    def _sweep(self, folder: Path) -> None:
+        """What a keeper that was killed left half made; there is one at a time."""
+        if not self._is_swept:
+            for left in folder.rglob(f"{DRAFT}*"):
+                left.unlink()
+            self._is_swept = True
 
     def size(self, name: str) -> int | None:
         try:

@@ -14,17 +14,15 @@ import logging
 import os
 import posixpath
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.core import url_to_fs
 
-from discordfs.disk import sync_directory, sync_file
+from discordfs.disk import whole_file
 from discordfs.errors import ConfigError, MissingError, Unavailable
 
 BUCKET, CREDENTIALS = "BUCKET_NAME", "GOOGLE_APPLICATION_CREDENTIALS"
@@ -34,7 +32,6 @@ NOWHERE = "none"
 """The store of those who want none."""
 
 _NEEDS = {"gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
-_DRAFT = ".new-"
 SLOWEST = 50_000
 """Bytes a second, that a store is waited for."""
 
@@ -74,7 +71,7 @@ class Store:
         if not self.is_local:
             self._try(name, lambda: self._fs.pipe_file(path, data, **self._limit(len(data))))
             return
-        self._into_directory(name, lambda draft: Path(draft).write_bytes(data))
+        self._into_directory(name, lambda file: file.write(data))
 
     def put_file(self, name: str, source: Path) -> None:
         """The same with a file's contents."""
@@ -83,7 +80,8 @@ class Store:
             limit = self._limit(source.stat().st_size)
             self._try(name, lambda: self._fs.put_file(str(source), path, **limit))
             return
-        self._into_directory(name, lambda draft: shutil.copyfile(source, draft))
+        with source.open("rb") as old:
+            self._into_directory(name, lambda file: shutil.copyfileobj(old, file))
 
     def get(self, name: str) -> bytes:
         """Raises MissingError when there is none."""
@@ -122,19 +120,11 @@ class Store:
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name)
 
-    def _into_directory(self, name: str, write: Callable[[str], object]) -> None:
-        path = self._path(name)
-        folder, base = posixpath.split(path)
-        draft = posixpath.join(folder, f"{_DRAFT}{uuid.uuid4().hex[:8]}-{base[:150]}")
+    def _into_directory(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            write(draft)
-            sync_file(Path(draft))
-            os.replace(draft, path)
-            sync_directory(Path(folder))
+            with whole_file(Path(self._path(name))) as file:
+                write(file)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(draft)
             raise Unavailable(
                 f"{name} could not be written to {self.url}: {error.strerror or error}"
             ) from error

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import os
 import random
 import threading
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from discordfs.clipping.backoff import Backoff
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
 from discordfs.clipping.video import RangeFile, look
-from discordfs.disk import sync_directory, sync_file
+from discordfs.disk import whole_file
 from discordfs.errors import (
     BadRequest,
     Forbidden,
@@ -156,12 +155,8 @@ class Thumbnailer:
         return data
 
     def _keep(self, clip: Clip, picture: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._folder / f".{clip.id}.part"
-        draft.write_bytes(picture)
-        sync_file(draft)
-        os.replace(draft, self._folder / f"{clip.id}.png")
-        sync_directory(self._folder)
+        with whole_file(self._folder / f"{clip.id}.png") as file:
+            file.write(picture)
 
     def _mark(self, clip: Clip, reason: str) -> str:
         self._catalogue.look_failed(clip.id, reason)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from discordfs.clipping.backoff import Backoff
 from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.exporting import file_name
 from discordfs.clipping.model import Clip, Poster
 from discordfs.clipping.record import record_of, record_text
 from discordfs.clipping.store import Store
@@ -86,7 +87,7 @@ class Writer:
         poster, place = self._catalogue.poster(clip.poster), self._catalogue.place(clip.channel)
         if poster is None or place is None:
             raise ConfigError(f"clip {clip.id} has no poster or channel in the catalogue: it is damaged")
-        name = self.name_of(clip)
+        name = file_name(self._catalogue, clip)
         data = record_text(record_of(clip, poster, place)).encode()
         is_gone = bool(clip.deleted_ns) and not clip.kept
         self._store.put(f"{'deleted' if is_gone else 'messages'}/{name}.json", data)
@@ -103,13 +104,3 @@ class Writer:
         icon = self._folder / "icons" / f"{poster.id}.png"
         if icon.exists():
             self._store.put_file(f"userData/{poster.id}.png", icon)
-
-    def name_of(self, clip: Clip) -> str:
-        """The predecessor's Id; with the attachment's behind it for all but the first that have it."""
-        return stored_name(self._catalogue, clip)
-
-
-def stored_name(catalogue: Catalogue, clip: Clip) -> str:
-    """What a clip's files are called in a store and in exports."""
-    first = catalogue.by_alias(clip.alias)
-    return clip.alias if not first or first[0].id == clip.id else f"{clip.alias}-{clip.id}"
