@@ -26,7 +26,7 @@ from pathlib import Path
 from discordfs.archive import REQUESTS_A_SECOND
 from discordfs.capture.asking import PATIENCE, Asker
 from discordfs.clipping.catalogue import Catalogue, Found, Named
-from discordfs.clipping.collector import Collector, Progress
+from discordfs.clipping.collector import SETTLE_S, Collector, Progress
 from discordfs.clipping.exporting import Exported, export
 from discordfs.clipping.finding import kinds_of
 from discordfs.clipping.importing import Imported, Importer
@@ -38,7 +38,7 @@ from discordfs.clipping.scope import Scope, SyncSettings
 from discordfs.clipping.thumbnails import Thumbnailer
 from discordfs.clipping.workers import Board, Plan, Supervisor
 from discordfs.config import DISCORD_API
-from discordfs.errors import FormatError, RemoteError, TimedOut, Unavailable, UsageError
+from discordfs.errors import FormatError, RemoteError, TimedOut, Unauthorized, Unavailable, UsageError
 from discordfs.registry import runtime_dir
 from discordfs.remote.client import DiscordRemote
 from discordfs.remote.ledger import Rules
@@ -118,13 +118,15 @@ def crew(
     """The workers, in the order in which they end: who fills what the next one empties is before it. `more`
     makes those that come after them."""
     board, workers = Board(), work.directory.workers
+    # Whoever stays goes on once Discord is there again; whoever came for what there is says that it is not.
+    fatal = (Unauthorized, FormatError) if work.collector.is_staying else (RemoteError, FormatError)
 
     def read(channel: int, message: int, attachment: int, start: int, length: int) -> bytes:
         return work.loop.call(work.remote.read(channel, message, attachment, start, length), _READ_S)
 
     renewer = Renewer(work.remote, work.loop, work.catalogue, work.remote.now_ns, told=board.of("renewer"))
     plans = [
-        Plan("collector", work.collector, fatal=(RemoteError, FormatError)),
+        Plan("collector", work.collector, fatal=fatal),
         Plan("renewer", renewer, is_idle=renewer.is_idle),
     ]
     if has_thumbnails:
@@ -171,6 +173,7 @@ def collecting(
     api: str = DISCORD_API,
     requests_a_second: int = REQUESTS_A_SECOND,
     patience: Patience = PATIENCE,
+    settle_s: float = SETTLE_S,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Work]:
     """The same, with a collector. What `settings` choose is remembered; where they choose nothing it is what
@@ -184,7 +187,9 @@ def collecting(
         is_live=settings.is_live,
     ) as to:
         chosen = _chosen(to.catalogue, settings, home)
-        collector = Collector(to.remote, to.loop, to.catalogue, chosen, patience=patience, tell=tell)
+        collector = Collector(
+            to.remote, to.loop, to.catalogue, chosen, patience=patience, settle_s=settle_s, tell=tell
+        )
         yield Work(to.directory, to.catalogue, to.remote, to.loop, patience, collector)
 
 

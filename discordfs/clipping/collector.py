@@ -10,6 +10,7 @@ two of them.
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import random
 import threading
 import time
@@ -33,6 +34,8 @@ from discordfs.model import Clock
 from discordfs.remote.base import GatewayApi, snowflake_at, snowflake_ns
 from discordfs.remote.loop import Loop
 from discordfs.remote.retrying import Patience
+
+log = logging.getLogger(__name__)
 
 SETTLE_S = 60.0
 """How often channels in which something happened are asked for pages."""
@@ -59,7 +62,7 @@ class Progress:
 
 class Collector:
     """Collects over `api`, whose requests go through `loop`, into `catalogue`. `tell` hears how it goes about
-    four times a second."""
+    four times a second. One that died may `run` again."""
 
     def __init__(
         self,
@@ -75,16 +78,28 @@ class Collector:
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._api = api
+        self._loop = loop
         self._catalogue = catalogue
         self._settings = settings
+        self._patience = patience
         self._settle_s = settle_s
         self._monotonic_ns = monotonic_ns
+        self._rng = rng
         self._tell = tell
-        self._asker = Asker(api, loop, patience=patience, clock=monotonic_ns, rng=rng)
-        self._scope = Scope(self._asker, settings, self._ask)
-        self._taker = Taker(catalogue, settings.kinds, self._scope.known, api.now_ns)
-        self._listener = Listener(api) if settings.is_live else None
         self._lock = threading.Lock()
+        self._counts = Counts()
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        """As whoever runs for the first time, but for what has been counted: what was begun before is in the
+        catalogue."""
+        self._asker = Asker(
+            self._api, self._loop, patience=self._patience, clock=self._monotonic_ns, rng=self._rng
+        )
+        self._scope = Scope(self._asker, self._settings, self._ask)
+        known, kinds = self._scope.known, self._settings.kinds
+        self._taker = Taker(self._catalogue, kinds, known, self._api.now_ns, self._counts)
+        self._listener = Listener(self._api) if self._settings.is_live else None
         self._pending: set[concurrent.futures.Future[None]] = set()
         self._running: set[int] = set()
         self._once_more: set[int] = set()
@@ -95,13 +110,18 @@ class Collector:
         self._strangers: set[int] = set()
         self._lacks_content: bool | None = None
         self._settled_ns = self._began_ns = 0
-        self._is_staying = False
+        self._has_begun_to_stay = False
 
     # --- what came of it --------------------------------------------------------------------------------
 
     @property
+    def is_staying(self) -> bool:
+        """Whether it collects until it is ended."""
+        return self._settings.is_live
+
+    @property
     def counts(self) -> Counts:
-        return self._taker.counts
+        return self._counts
 
     @property
     def troubles(self) -> Troubles:
@@ -110,7 +130,7 @@ class Collector:
     @property
     def contents_came_empty(self) -> bool:
         """Whether the intent MESSAGE_CONTENT is missing, by what came."""
-        counts = self._taker.counts
+        counts = self._counts
         if not counts.empty:
             return False
         return self._lacks_content is True or (
@@ -118,12 +138,12 @@ class Collector:
         )
 
     def progress(self) -> Progress:
-        counts = self._taker.counts
+        counts = self._counts
         channels = [each for each in self._scope.channels() if each.type in HOLDS_MESSAGES]
         with self._lock:
             done = sum(each.id in self._done for each in channels)
         requests = self._asker.requests
-        return Progress(len(channels), done, counts.messages, counts.clips, requests, self._is_staying)
+        return Progress(len(channels), done, counts.messages, counts.clips, requests, self._has_begun_to_stay)
 
     # --- running ----------------------------------------------------------------------------------------
 
@@ -131,6 +151,8 @@ class Collector:
         """Until all is collected, or with `is_live` until `stop` is set. Raises RemoteErrors that concern
         everything (Unauthorized; Unavailable when not even the account could be asked for), sqlite3.Error."""
         self._stop = stop
+        if self._asker.is_stopping:
+            self._start_afresh()
         with ExitStack() as undo:
             self._pool = undo.enter_context(
                 concurrent.futures.ThreadPoolExecutor(self._settings.parallel, "discordfs-clips")
@@ -165,7 +187,8 @@ class Collector:
             if self._stop.wait(_TURN_S):
                 raise Interrupted("the run was ended")
             if self._monotonic_ns() - begun > READY_S * 1e9:
-                self._scope.failed("the gateway did not tell of all servers in time")
+                log.warning("the gateway does not tell of all servers: what is posted comes late")
+                self._listener.be_late()
                 return
 
     def _do(self, step: Callable[[], None]) -> None:
@@ -201,7 +224,7 @@ class Collector:
         """Live: until the end is asked for."""
         if self._listener is None:
             return
-        self._is_staying = True
+        self._has_begun_to_stay = True
         self._settled_ns = self._monotonic_ns()
         while not self._stop.is_set():
             event = self._listener.next(_TURN_S)
@@ -227,6 +250,8 @@ class Collector:
         for number in due:
             if (channel := self._scope.channel(number)) is not None:
                 self._ask(channel)
+        if self._scope.troubles.failures:
+            self._later(self._scope.find)
 
     # --- pages: threads of the pool -----------------------------------------------------------------------
 

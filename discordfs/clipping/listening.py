@@ -54,6 +54,10 @@ class Listener:
         """The first session stands, and all servers have been told."""
         return self._ready.is_set()
 
+    def be_late(self) -> None:
+        """The pages are asked for before the first session stands: what it hid counts as a gap."""
+        self._sessions += 1
+
     def next(self, seconds: float) -> Event | None:
         """The next event within so many seconds."""
         try:

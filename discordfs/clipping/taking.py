@@ -48,16 +48,19 @@ class _Last:
 
 
 class Taker:
-    """Takes messages into `catalogue`. `now_ns`: Discord's time. `me`: the bot's user id, once known."""
+    """Takes messages into `catalogue`, and counts them in `counts`. `now_ns`: Discord's time. `me`: the bot's
+    user id, once known."""
 
-    def __init__(self, catalogue: Catalogue, kinds: Kinds, known: Known, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, kinds: Kinds, known: Known, now_ns: Callable[[], int], counts: Counts
+    ) -> None:
         self._catalogue = catalogue
         self._kinds = kinds
         self._known = known
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._last: LRUCache[int, _Last] = LRUCache(_REMEMBERED)
-        self.counts = Counts()
+        self.counts = counts
         self.me = 0
 
     def page(self, place: Place, messages: Sequence[Json], span: Range) -> int:

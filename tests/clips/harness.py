@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from discordfs.clipping.catalogue import Catalogue, Named
-from discordfs.clipping.collector import Collector, Progress
+from discordfs.clipping.collector import SETTLE_S, Collector, Progress
 from discordfs.clips import ClipsDirectory, SyncSettings, collecting
+from discordfs.remote.retrying import Patience
 from tests.archive.harness import HASTE, NO_LIMIT, Server
 from tests.contract.harness import discord_on_loopback
 
@@ -89,13 +90,17 @@ class ClipServer(Server):
 
     def sync(self, **more: Any) -> Synced:
         """Once, of the whole server unless told otherwise."""
-        with self._collecting(self.settings(**more)) as (collector, catalogue):
+        with self.collecting(self.settings(**more)) as (collector, catalogue):
             collector.run(threading.Event())
             return Synced(collector, list(catalogue.clips(with_hidden=True)))
 
     @contextmanager
-    def _collecting(
-        self, settings: SyncSettings, tell: Callable[[Progress], None] = lambda progress: None
+    def collecting(
+        self,
+        settings: SyncSettings,
+        tell: Callable[[Progress], None] = lambda progress: None,
+        patience: Patience = HASTE,
+        settle_s: float = SETTLE_S,
     ) -> Iterator[tuple[Collector, Catalogue]]:
         with collecting(
             self.token,
@@ -103,16 +108,18 @@ class ClipServer(Server):
             settings,
             api=self.discord.address.api,
             requests_a_second=NO_LIMIT,
-            patience=HASTE,
+            patience=patience,
+            settle_s=settle_s,
             tell=tell,
         ) as work:
             yield work.collector, work.catalogue
 
     @contextmanager
-    def live(self, **more: Any) -> Iterator[Live]:
+    def live(self, *, patience: Patience = HASTE, settle_s: float = SETTLE_S, **more: Any) -> Iterator[Live]:
         """A collection that stays on the gateway meanwhile; it does when this is entered."""
         running = Live()
-        with self._collecting(self.settings(is_live=True, **more), running.heard) as (collector, catalogue):
+        settings = self.settings(is_live=True, **more)
+        with self.collecting(settings, running.heard, patience, settle_s) as (collector, catalogue):
             running.begin(collector, catalogue)
             try:
                 running.wait(lambda: collector.progress().is_live)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+
+from discordfs.errors import Unavailable
+from discordfs.remote.retrying import Patience
 
 from .harness import ClipServer
 
@@ -94,3 +99,29 @@ def test_the_past_is_fetched_while_the_present_goes_on(server: ClipServer) -> No
             clips.add(server.clip(f"live-{number}.mp4"))
         live.wait(lambda: live.there() == clips)
     assert clips == server.truth()
+
+
+def test_a_collector_that_died_of_an_outage_goes_on_when_it_is_started_again(server: ClipServer) -> None:
+    clip = server.clip()
+    server.later()
+    server.discord.fault(route="*", method="GET", probability=1.0, kind="status", status=500, count=100_000)
+    with server.collecting(server.settings(), patience=Patience(0.2, 0.01, 0.02)) as (collector, catalogue):
+        with pytest.raises(Unavailable):
+            collector.run(threading.Event())
+        server.discord.control("DELETE", "/faults")
+        collector.run(threading.Event())
+        assert [each.clip.id for each in catalogue.clips()] == [clip]
+        assert not collector.troubles.failures
+
+
+def test_a_channel_that_could_not_be_had_is_asked_again(server: ClipServer) -> None:
+    clip = server.clip()
+    server.later()
+    route = "/channels/{id}/messages"
+    server.discord.fault(route=route, method="GET", probability=1.0, kind="status", status=500, count=100_000)
+    patience = Patience(0.2, 0.01, 0.02)
+    with server.live(has_history=True, patience=patience, settle_s=0.1) as live:
+        live.wait(lambda: bool(live.collector.troubles.failures))
+        assert not live.there()
+        server.discord.control("DELETE", "/faults")
+        live.wait(lambda: live.there() == {clip} and not live.collector.troubles.failures)
