@@ -86,12 +86,13 @@ def run_command(
     env: dict[str, str] | None = None,
     timeout: float = COMMAND_TIMEOUT_S,
     typed: str = "",
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """`discordfs ARGUMENTS`, with only what a command needs of this environment; `typed` is its input."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "discordfs", *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         env=keep | (env or {}),
         capture_output=True,
         text=True,

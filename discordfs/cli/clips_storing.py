@@ -92,18 +92,15 @@ class Storing:
 def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: str, keep: str) -> Storing:
     """What is asked for, else what was chosen before, else what the settings say. Where this machine has no
     catalogue and the store keeps one, that is taken. Raises ConfigError, UsageError, Unavailable."""
-    settings = environment()
-    before = _before(directory)
-    url = store or before["store"]
-    settings = {} if url == NOWHERE else settings
-    keep = keep or before["keep"] or "none"
-    if keep == "drive" and not state.has_volume():
-        raise UsageError(f"there is no volume in {state.path} to keep clips on: 'discordfs init' makes one")
-    opened = None
+    settings, opened = environment(), None
+    url = store or _before(directory, "store")
     if url != NOWHERE and (url or settings.get(BUCKET)):
         opened = Store(store_url(url, settings, directory.path), settings)
         opened.check()
         _take_up(directory, opened)
+    keep = keep or _before(directory, "keep") or "none"
+    if keep == "drive" and not state.has_volume():
+        raise UsageError(f"there is no volume in {state.path} to keep clips on: 'discordfs init' makes one")
     return Storing(state, directory, api, opened, keep)
 
 
@@ -115,12 +112,13 @@ def environment(directory: Path = Path()) -> Mapping[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _before(directory: ClipsDirectory) -> Mapping[str, str]:
+def _before(directory: ClipsDirectory, key: str) -> str:
+    """What was chosen the last time."""
     if not directory.catalogue.exists():
-        return dict.fromkeys(("store", "keep"), "")
+        return ""
     known = Catalogue(directory.catalogue, is_reader=True)
     try:
-        return {key: known.setting(key) for key in ("store", "keep")}
+        return known.setting(key)
     finally:
         known.close()
 
