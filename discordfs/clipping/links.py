@@ -132,6 +132,11 @@ class Renewer:
 
     def _due(self, now: int) -> tuple[list[Clip], float]:
         """A batch, or none and for how many seconds."""
+        soonest = self._catalogue.next_expiry()
+        if soonest is None:
+            return [], _LOOK_S
+        if soonest > now + self._margin_ns:
+            return [], self._wait(now, soonest - self._margin_ns)
         off = {clip for clip, each in self._put_off.items() if each.until_ns > now}
         reach = now + 2 * self._margin_ns
         found = [clip for clip in self._catalogue.due(reach, BATCH + len(off)) if clip.id not in off]

@@ -26,7 +26,7 @@ KINDS = kinds_of("mp4,mov,webm,mkv")
 
 @dataclass
 class Bench:
-    """A catalogue of what an emulator has, and a thumbnailer, with a clock that only tests move."""
+    """A catalogue of what an emulator has, and a clock that only tests move."""
 
     discord: Discord
     loop: Loop
