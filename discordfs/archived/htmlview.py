@@ -83,15 +83,15 @@ def known(value: Mapping[str, Any], place: Place) -> Known:
 
 
 def _contents(value: Mapping[str, Any], place: Place) -> Iterator[str]:
-    notice, words = people.system_text(value), people.text(value, "content")
+    notice, words, names = people.system_text(value), people.text(value, "content"), known(value, place)
     if notice:
         yield _notice(value, notice, place)
     elif words:
-        yield f'<div class="text" dir="auto">{rendered(words, known(value, place))}</div>'
+        yield f'<div class="text" dir="auto">{rendered(words, names)}</div>'
     for inner in people.snapshots(value):
         body = "".join(_contents({**inner, "message_snapshots": None}, place))
         yield f'<div class="old">{_forwarded(value, place)}{body}</div>'
-    yield from parts(value, known(value, place), place)
+    yield from parts(value, names, place)
 
 
 def _notice(value: Mapping[str, Any], notice: str, place: Place) -> str:

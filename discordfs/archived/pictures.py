@@ -25,11 +25,11 @@ def keys_of(value: Mapping[str, Any]) -> list[str]:
 
 
 def _keys(value: Mapping[str, Any]) -> Iterator[str]:
-    reply = people.thing(value, "referenced_message")
-    for body in (value, reply, *people.snapshots(value)):
+    own = (value, *people.snapshots(value))
+    for body in filter(None, (*own, people.thing(value, "referenced_message"))):
         yield avatar_key(people.author(body))
         yield from map(emoji_key, _CUSTOM_EMOJI.findall(people.text(body, "content")))
-    for body in (value, *people.snapshots(value)):
+    for body in own:
         yield from map(attachment_key, people.things(body, "attachments"))
         yield from (
             embed_key(embed, part)
@@ -48,7 +48,8 @@ def attachment_key(attachment: Mapping[str, Any]) -> str:
 
 
 def avatar_key(user: Mapping[str, Any]) -> str:
-    number, picture = whole_number(user.get("id")), people.text(user, "avatar")
+    picture = people.text(user, "avatar")
+    number = whole_number(user.get("id")) if picture else None
     return f"avatar:{number}:{picture}" if number is not None and _PICTURE.fullmatch(picture) else ""
 
 
