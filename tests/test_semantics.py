@@ -297,7 +297,20 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "Sizes are exact and reading is that of local files": (
         VIEWS + "test_sizes_and_times_are_exact",
         VIEWS + "test_a_large_file_is_read_whole_and_in_its_middle",
+        "mount/test_archive_files.py::test_the_last_line_and_the_middle_are_had_without_the_rest",
     ),
+    "harmless on any disk, distinct where two are alike": (
+        "mount/test_archive_files.py::test_hostile_names_are_harmless_and_stay_distinct",
+        "archived/test_views.py::test_a_renamed_channel_keeps_its_place",
+    ),
+    "The times of derived files are those of their newest message": (
+        "mount/test_archive_files.py::test_all_that_is_derived_is_as_old_as_its_newest_message",
+    ),
+    "A run that is damaged, odd or may not be read takes nothing from the others": (
+        "archived/test_odd_runs.py::test_an_odd_run_takes_nothing_from_the_others",
+        "archived/test_odd_runs.py::test_a_run_that_may_not_be_read_takes_nothing_from_the_others",
+    ),
+    "no link in a run leads anywhere": ("archived/test_tree.py::test_no_path_leads_out",),
     "one that grew at its end is appended to": ("archived/test_views.py::test_only_what_changed_is_written",),
     "what was deleted on Discord stays, marked": (
         "archived/test_views.py::test_versions_and_tombstones_are_history",
@@ -309,6 +322,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "no page runs a script or asks anything of anybody": (
         "archived/test_pages.py::test_a_browser_runs_no_script_and_asks_nobody",
         "archived/test_pages.py::test_no_text_at_all_becomes_markup_of_its_own",
+        "archived/test_pages.py::test_faces_emojis_and_stickers_are_shown_from_the_archive",
     ),
     "no text moves a terminal's cursor": (
         "archived/test_pages.py::test_nothing_that_a_terminal_acts_on_is_left",
