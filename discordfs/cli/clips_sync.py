@@ -70,7 +70,7 @@ _MANY = 20  # problems that are shown
     metavar="drive|store|none",
     help="Keep the videos themselves, and the catalogue: on the drive (mounted), or in the store.",
 )
-@click.option("--no-thumbnails", is_flag=True, help="Look at no video: no pictures, no runtimes, nothing kept.")
+@click.option("--no-thumbnails", is_flag=True, help="Look at no video: no pictures, nothing kept.")
 @click.option(
     "--rate",
     type=click.IntRange(1),
