@@ -60,7 +60,7 @@ class EmulatorProcess:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._base}/_emulator/{path}", data, method=method)
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 

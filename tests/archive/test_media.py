@@ -94,6 +94,17 @@ def test_what_is_gone_is_said_and_no_file(server: Server, uploads: Uploads) -> N
     assert not [path for path in files if "sqlite" not in path.name]
 
 
+def test_a_page_as_long_as_the_file_is_no_file(server: Server, uploads: Uploads) -> None:
+    """What the CDN says of a file that is gone can have any length."""
+    page = b"This content is no longer available."
+    (one,) = uploads.post({"one.bin": b"x" * len(page)})
+    server.discord.control("POST", "/tamper", {"attachment_id": str(one), "kind": "delete"})
+    run = server.run("channel", server.channel, media=ATTACHMENTS)
+    assert rows(server)[f"attachment:{one}"]["size"] == len(page)
+    assert rows(server)[f"attachment:{one}"]["sha256"] == ""
+    assert run.result.media_problems
+
+
 def test_a_body_that_is_cut_short_is_tried_again_and_never_kept(server: Server, uploads: Uploads) -> None:
     (one,) = uploads.post({"one.bin": b"0123456789" * 5000})
     server.discord.fault(route="cdn", method="GET", nth=1, kind="truncate")
