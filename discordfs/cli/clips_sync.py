@@ -7,6 +7,8 @@ be had for now. Threading: the main thread supervises; Ctrl-C and SIGTERM end th
 from __future__ import annotations
 
 import json
+import logging
+import logging.handlers
 import signal
 import sys
 import time
@@ -35,7 +37,10 @@ from discordfs.cli.common import (
 )
 from discordfs.clipping.workers import Supervisor
 from discordfs.config import parse_duration
+from discordfs.tokens import ScrubbingFormatter, Token
 
+LOG_BYTES = 4 * 1024**2
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"
 _PLAIN_EVERY_S = 10.0
 _MANY = 20  # problems that are shown
 
@@ -112,9 +117,12 @@ def sync(
     )
     home = state.load().volume.guild if state.has_volume() else 0
     place = storing(state, directory, api, store, keep)
-    with library.collecting(
-        token.reveal(), directory, settings, home=home, api=api, requests_a_second=rate
-    ) as work:
+    with (
+        library.collecting(
+            token.reveal(), directory, settings, home=home, api=api, requests_a_second=rate
+        ) as work,
+        _logged(directory, token),
+    ):
         supervisor = library.crew(work, has_thumbnails=not no_thumbnails, more=place.plans)
         is_interrupted = _run(work, supervisor)
         code = _show(work, as_json, is_interrupted and not is_live, _undone(supervisor))
@@ -132,13 +140,50 @@ def _run(work: library.Work, supervisor: Supervisor) -> bool:
     """The workers, until they are done. Whether somebody ended them."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        deaths = _Deaths(supervisor)
         with _shown() as show:
-            supervisor.run(lambda: show(partial(_line, work)))
+
+            def tell() -> None:
+                deaths.tell()
+                show(partial(_line, work))
+
+            supervisor.run(tell)
     except KeyboardInterrupt:
         return True
     finally:
         signal.signal(signal.SIGTERM, before)
     return False
+
+
+@contextmanager
+def _logged(directory: library.ClipsDirectory, token: Token) -> Iterator[None]:
+    """What happens is written to a log beside the catalogue, without the token."""
+    handler = logging.handlers.RotatingFileHandler(
+        directory.log, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="replace"
+    )
+    handler.setFormatter(ScrubbingFormatter(LOG_FORMAT, token.reveal()))
+    handler.setLevel(logging.INFO)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+class _Deaths:
+    """Says when a worker died, once for each time."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._told: dict[str, int] = {}
+
+    def tell(self) -> None:
+        for each in self._supervisor.standings():
+            if each.restarts > self._told.get(each.name, 0):
+                self._told[each.name] = each.restarts
+                complain(f"{each.name} ended ({each.error}) and is started again in {each.pause_s:g} s")
 
 
 # --- what is shown ------------------------------------------------------------------------------------

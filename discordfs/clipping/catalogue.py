@@ -80,11 +80,16 @@ class Catalogue:
     def merge(self, found: Sequence[Found]) -> int:
         """Clips as they were met, any number of times in any order; how many were new."""
         with self._writing() as db:
-            return sum(self._merge(db, each) for each in found)
+            return self._merge_all(db, found)
+
+    def _merge_all(self, db: sqlite3.Connection, found: Sequence[Found]) -> int:
+        for place in {each.place: None for each in found}:
+            self._put_place(db, place)
+        for poster in {each.poster: None for each in found}:
+            self._put_poster(db, poster)
+        return sum(self._merge(db, each) for each in found)
 
     def _merge(self, db: sqlite3.Connection, found: Found) -> bool:
-        self._put_place(db, found.place)
-        self._put_poster(db, found.poster)
         clip = found.clip
         row = db.execute(f"SELECT {FIELDS} FROM clip WHERE id = ?", (clip.id,)).fetchone()
         if row is not None:
@@ -157,20 +162,19 @@ class Catalogue:
     def deleted(self, channel: int, messages: Iterable[int], at_ns: int) -> int:
         """These messages are gone. How many clips went with them."""
         with self._writing() as db:
-            count = 0
-            for message in messages:
-                query = "SELECT id FROM clip WHERE channel = ? AND message = ? AND deleted_ns = 0"
-                for (id_,) in db.execute(query, (channel, message)).fetchall():
-                    query = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ?"
-                    db.execute(query, (at_ns, self._next(db), id_))
-                    count += 1
-            return count
+            query = "SELECT id FROM clip WHERE channel = ? AND message = ?"
+            rows = [row for message in messages for row in db.execute(query, (channel, message))]
+            return sum(self._mark_gone(db, id_, at_ns) for (id_,) in rows)
 
     def attachment_gone(self, clip: int, at_ns: int) -> None:
         """The message is there, this attachment is not any more."""
         with self._writing() as db:
-            query = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ? AND deleted_ns = 0"
-            db.execute(query, (at_ns, self._next(db), clip))
+            self._mark_gone(db, clip, at_ns)
+
+    def _mark_gone(self, db: sqlite3.Connection, clip: int, at_ns: int) -> int:
+        """How many that were there."""
+        query = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ? AND deleted_ns = 0"
+        return db.execute(query, (at_ns, self._next(db), clip)).rowcount
 
     def renewed(self, links: Iterable[tuple[int, str, int]]) -> None:
         """(clip, link, expiry in epoch ns): newer links; one that ends earlier than the known changes
@@ -314,7 +318,7 @@ class Catalogue:
         """Pages have shown all messages of [first, last], and in them these clips: both or neither. How many
         clips were new."""
         with self._writing() as db:
-            count = sum(self._merge(db, each) for each in found)
+            count = self._merge_all(db, found)
             if first <= last:
                 ranges = joined([*self._covered(db, channel), (first, last)])
                 db.execute("DELETE FROM covered WHERE channel = ?", (channel,))
@@ -353,11 +357,8 @@ class Catalogue:
             " (SELECT channel FROM place WHERE ? IN (channel, parent))"
         )
         with self._writing() as db:
-            ids = [row[0] for row in db.execute(query, (channel,))]
-            for id_ in ids:
-                change = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ?"
-                db.execute(change, (at_ns, self._next(db), id_))
-            return len(ids)
+            rows = db.execute(query, (channel,)).fetchall()
+            return sum(self._mark_gone(db, id_, at_ns) for (id_,) in rows)
 
     # --- reading: the tree, lists, exports --------------------------------------------------------------
 

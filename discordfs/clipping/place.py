@@ -41,6 +41,10 @@ class ClipsDirectory:
         return self.path / "workers.json"
 
     @property
+    def log(self) -> Path:
+        return self.path / "clips.log"
+
+    @property
     def lock(self) -> Path:
         return self.path / "clips.lock"
 

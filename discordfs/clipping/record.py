@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from discordfs.archived.records import whole_number
 from discordfs.clipping.model import Clip, Place, Poster
@@ -33,6 +33,7 @@ MOST = 1 << 20
 _CUT = ".mp4"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINK = re.compile(r"https?://[\w.]*discord(?:app)?\.com/channels/(@me|\d{1,20})/(\d{1,20})/(\d{1,20})")
+_END = re.compile(r"[?&]ex=([0-9a-fA-F]{1,16})(?:&|$)")
 _ATTACHMENT = re.compile(r"/(?:ephemeral-)?attachments/(\d{1,20})/(\d{1,20})/")
 _LONGEST_S = 1e9
 
@@ -66,10 +67,8 @@ def alias_of(author: int, message: int, url: str) -> str:
 
 def expiry_of(url: str) -> int | None:
     """When a link ends, epoch seconds; None of one that does not say."""
-    try:
-        return int(parse_qs(urlsplit(url).query)["ex"][-1], 16)
-    except (KeyError, ValueError):
-        return None
+    found = _END.search(url)
+    return int(found[1], 16) if found else None
 
 
 def message_link(guild: int, channel: int, message: int) -> str:

@@ -131,9 +131,9 @@ class Supervisor:
     def run(self, tell: Callable[[], None] = lambda: None) -> None:
         """Until the leader has done its work and the others theirs; `tell` is called a few times a second.
         KeyboardInterrupt ends them in order, and is raised then. Raises what was fatal."""
-        for kept in self._kept:
-            self._start(kept)
         try:
+            for kept in self._kept:
+                self._start(kept)
             for place, kept in enumerate(self._kept):
                 self._watch(kept, place == 0, tell)
         finally:
