@@ -3,7 +3,8 @@
 The catalogue is the queue. A picture is on disk before the catalogue says so. A file that is no video is
 marked with the reason and never tried again; whatever Discord or the disk has to do with leaves the clip
 waiting, put off for longer each time.
-Limits: PARALLEL files at once, of which video.py says what each takes. Errors: Unauthorized, sqlite3.Error;
+Limits: PARALLEL files at once, of which video.py says what each takes; pictures of more than 4 million pixels
+are looked at alone. Errors: Unauthorized, sqlite3.Error;
 others are told and tried again. Threading: `run` or `step` on one thread at a time; the looks are on others,
 which end with the step.
 """
@@ -15,13 +16,13 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from discordfs.clipping.backoff import Backoff
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
-from discordfs.clipping.video import RangeFile, look
+from discordfs.clipping.video import PIXELS, RangeFile, look
 from discordfs.disk import whole_file
 from discordfs.errors import (
     BadRequest,
@@ -37,6 +38,7 @@ from discordfs.model import Clock
 
 PARALLEL = 3
 _BATCH = 4 * PARALLEL
+_SIDE_BY_SIDE = 4_000_000  # pixels
 _PAGE = 64
 _NS = 10**9
 _LOOK_S = 2.0  # between two looks for new clips
@@ -57,6 +59,15 @@ class Round:
     failed: int = 0
     put_off: int = 0
     wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """A look at a clip, whose picture may have so many pixels."""
+
+    clip: Clip
+    file: RangeFile
+    pixels: int = _SIDE_BY_SIDE
 
 
 class Thumbnailer:
@@ -103,7 +114,10 @@ class Thumbnailer:
         if not batch:
             return Round(wait_s=_LOOK_S)
         with concurrent.futures.ThreadPoolExecutor(PARALLEL, "discordfs-thumbs") as pool:
-            results = list(pool.map(self._look, batch))
+            looks = [_One(clip, self._file(clip)) for clip in batch]
+            results = list(pool.map(self._look, looks))
+        alone = [one for one, result in zip(looks, results, strict=True) if result == "alone"]
+        results += [self._look(replace(one, pixels=PIXELS)) for one in alone]
         return Round(*(results.count(each) for each in ("looked", "failed", "put off")))
 
     def _batch(self, now: int) -> list[Clip]:
@@ -114,19 +128,25 @@ class Thumbnailer:
             after = page[-1].id
         return found[:_BATCH]
 
+    def _file(self, clip: Clip) -> RangeFile:
+        return RangeFile(lambda start, length: self._range(clip, start, length), clip.size)
+
     # --- on threads of the pool ---------------------------------------------------------------------------
 
-    def _look(self, clip: Clip) -> str:
+    def _look(self, one: _One) -> str:
+        """What came of it; "alone" is for a look by itself, "" for one that was not begun or broken off."""
+        clip = one.clip
         if self._stop.is_set() or self._clock() < self._rest_until_ns:
             return ""
         try:
-            return self._make(clip)
+            return self._make(one)
         except Unauthorized:
             raise
         except Interrupted:
             return ""
         except VideoError as error:
-            return self._mark(clip, str(error))
+            # Its picture may just be too large for several at once; what was read of it is still here.
+            return "alone" if one.pixels < PIXELS else self._mark(clip, str(error))
         except BadRequest as error:
             if error.code != _BEHIND_THE_END:
                 return self._delay(clip, error)
@@ -135,12 +155,12 @@ class Thumbnailer:
         except (RemoteError, TimedOut, OSError) as error:
             return self._delay(clip, error)
 
-    def _make(self, clip: Clip) -> str:
+    def _make(self, one: _One) -> str:
+        clip = one.clip
         if not clip.size:
             self._range(clip, 0, 1)  # of an empty file an error; else its size was not told yet
             return self._delay(clip, RemoteGone(f"the size of clip {clip.id} is not known yet"))
-        file = RangeFile(lambda start, length: self._range(clip, start, length), clip.size)
-        seen = look(file)
+        seen = look(one.file, one.pixels)
         self._keep(clip, seen.thumbnail)
         self._catalogue.looked(clip.id, seen.facts)
         self._succeeded(clip)

@@ -6,7 +6,7 @@ formats without references to other files are opened, and bytes, packets and pix
 none of them hangs or fills the memory.
 Limits: 2 MiB are fetched of a file of up to 100 MiB, of a larger one 2 %, and beside it what an index of an
 MP4 has over 1 MiB (that of an hour has 2), up to 16; 16,384 pixels either way and 40
-million in all; in memory at once about 3 MiB of the file and a few decoded frames (of 8K 50 MB each).
+million in all; in memory at once about 3 MiB of the file and a few decoded frames (200 MB for 8K).
 Errors: VideoError with the reason; what `read` raises comes through. Threading: any, a file for each thread.
 """
 
@@ -22,7 +22,7 @@ from av.stream import Discard
 from cachetools import LRUCache
 
 from discordfs.clipping.model import Facts
-from discordfs.errors import DiscordfsError, VideoError
+from discordfs.errors import VideoError
 
 Read = Callable[[int, int], bytes]
 
@@ -36,7 +36,9 @@ _KEPT = 48  # blocks in memory
 _LEAST_BUDGET = 2 * _KIB * _KIB
 _LARGEST_INDEX = 16 * _KIB * _KIB
 _SERVED = 32  # times the budget: a file that is read round and round ends there
-_LONGEST, _PIXELS = 16_384, 40_000_000
+_LONGEST = 16_384
+PIXELS = 40_000_000
+"""The largest picture that is looked at: that of 8K has 33 million."""
 _TALLEST = 4 * WIDTH
 _PLACES = (0.1, 0.25, 0.5, 0.75)  # of the runtime, where a dark beginning is passed over
 _BOXES = 6
@@ -46,7 +48,6 @@ _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,ogg,asf",
     "protocol_whitelist": "none",
     "probesize": str(512 * _KIB),
-    "max_pixels": str(_PIXELS),
     "max_streams": "64",
     "threads": "1",
 }
@@ -69,7 +70,7 @@ class RangeFile:
         self._run = 1
         self._at = 0
         self._served = 0
-        self._failure: DiscordfsError | None = None
+        self._failure: Exception | None = None
 
     def check(self) -> None:
         """Raises what went wrong in reading, if anything did."""
@@ -109,7 +110,7 @@ class RangeFile:
         if number not in self._blocks:
             try:
                 self._fetch(number)
-            except DiscordfsError as error:
+            except Exception as error:  # noqa: BLE001  # `check` raises it, whatever it is
                 self._failure = error
         return self._blocks.get(number, b"")
 
@@ -119,11 +120,13 @@ class RangeFile:
         last = first + 1
         while last < first + self._run and last * _BLOCK < self.size and last not in self._blocks:
             last += 1
-        start, end = first * _BLOCK, min(self.size, last * _BLOCK)
-        end = min(end, start + self.budget - self.fetched)
-        if end < min(self.size, start + _BLOCK):
+        start, left = first * _BLOCK, self.budget - self.fetched
+        while last > first and min(self.size, last * _BLOCK) - start > left:
+            last -= 1
+        if last == first:
             self.is_spent = True
             return
+        end = min(self.size, last * _BLOCK)
         data = self._read(start, end - start)
         self.fetched += len(data)
         for at in range(0, len(data), _BLOCK):
@@ -139,24 +142,22 @@ class Seen:
     thumbnail: bytes
 
 
-def look(file: RangeFile) -> Seen:
-    """Facts and a thumbnail in one opening. Width and height are as they are shown: turned, and with square
-    pixels."""
+def look(file: RangeFile, pixels: int = PIXELS) -> Seen:
+    """Facts and a thumbnail in one opening; VideoError for a picture of more than so many pixels, too. Width
+    and height are as they are shown: turned, and with square pixels."""
     if not file.size:
         raise VideoError("it is empty")
     _check_end(file, _own_end(file))
+    options = _OPTIONS | {"max_pixels": str(pixels)}
     try:
-        with av.open(file, "r", options=_OPTIONS, metadata_errors="replace", io_open=_refuse) as container:
-            file.check()
-            return _Looking(container, file).look()
-    except av.error.FFmpegError as error:
+        with av.open(file, "r", options=options, metadata_errors="replace", io_open=_refuse) as container:
+            return _Looking(container, file, pixels).look()
+    except Exception as error:  # whatever comes of bytes that are missing is no news
         file.check()
-        raise VideoError(_said(error, file)) from None
-    except (DiscordfsError, MemoryError):
-        raise
-    except Exception as error:  # of PyAV, which was not made for files like this one
-        file.check()
-        raise VideoError(f"PyAV cannot read it as a video: {type(error).__name__}: {error}") from error
+        is_ours = isinstance(error, VideoError | MemoryError) and not isinstance(error, av.error.FFmpegError)
+        if is_ours:
+            raise
+        raise VideoError(_said(error, file)) from error
 
 
 def _refuse(*_: object) -> object:
@@ -166,16 +167,19 @@ def _refuse(*_: object) -> object:
 def _said(error: Exception, file: RangeFile) -> str:
     if file.is_spent:
         return f"its index and first picture take more than {file.budget // _KIB:,} KiB to read"
-    text = str(getattr(error, "strerror", "") or type(error).__name__)
+    if not isinstance(error, av.error.FFmpegError):  # of PyAV, which was not made for files like this one
+        return f"PyAV cannot read it as a video: {type(error).__name__}: {error}"
+    text = str(error.strerror or type(error).__name__)
     return f"FFmpeg cannot read it as a video: {text[:1].lower()}{text[1:]}"
 
 
 class _Looking:
     """One look at an open container."""
 
-    def __init__(self, container: Any, file: RangeFile) -> None:
+    def __init__(self, container: Any, file: RangeFile, pixels: int) -> None:
         self._container = container
         self._file = file
+        self._pixels = pixels
         self._stream = self._picture_track()
         self._context = self._stream.codec_context
         self._best: Any = None
@@ -205,10 +209,10 @@ class _Looking:
     def _prepare(self) -> None:
         _check_end(self._file, max(map(_last, self._container.streams), default=0))
         width, height = self._context.width, self._context.height
-        if max(width, height) > _LONGEST:
-            raise VideoError(f"its picture is {width} x {height}: more than {_LONGEST:,} pixels one way")
+        if max(width, height) > _LONGEST or width * height > self._pixels:
+            raise VideoError(f"its picture is too large to look at: {width:,} x {height:,} pixels")
         self._context.thread_count = 1
-        self._context.options = {"max_pixels": str(_PIXELS)}
+        self._context.options = {"max_pixels": str(self._pixels)}
         for other in self._container.streams:
             if other is not self._stream:
                 other.discard = Discard.all

@@ -83,6 +83,16 @@ def test_100_mb_with_the_index_at_the_end_cost_2_mib(bench: Bench) -> None:
     assert bench.clip(clip).facts.runtime == pytest.approx(17, abs=0.15)
 
 
+def test_large_pictures_are_looked_at_one_by_one_and_read_once(bench: Bench) -> None:
+    """Three of 4K at once are the memory of a small machine."""
+    film = Film(seconds=0.3, size=(2560, 1600))
+    clips = [bench.post(f"large-{number}.mp4", made(film)) for number in range(3)]
+    thumbnailer = thumbnailer_of(bench)
+    assert finish(thumbnailer).looked == 3
+    assert {bench.clip(clip).facts.width for clip in clips} == {2560}
+    assert thumbnailer.fetched <= sum(clip.size for clip in clips)
+
+
 def test_an_expired_link_is_no_hindrance(bench: Bench) -> None:
     clip = bench.post("old.mp4", made(Film()))
     bench.discord.control("POST", "/clock", {"advance_s": 3 * 86_400})

@@ -240,7 +240,7 @@ def test_a_picture_of_absurd_size_is_refused() -> None:
 
 def test_what_reading_says_is_not_taken_for_damage() -> None:
     """A network that is down for a minute must not mark 10,000 clips as broken for ever."""
-    data = made(Film(audio="aac", seconds=4, faststart=False))
+    data = made(Film(audio="aac", seconds=60, faststart=False, black=100, gop=20))
     whole = Counted(data)
     look(whole.file())
     for good in range(len(whole.asked)):
@@ -254,6 +254,19 @@ def test_what_reading_says_is_not_taken_for_damage() -> None:
 
         with pytest.raises(Unavailable, match="the network is down"):
             look(RangeFile(read, len(data)))
+
+
+def test_an_end_of_the_budget_is_said_as_such() -> None:
+    """Not as damage, and no more is fetched."""
+    data = made(Film(seconds=600, rate=10, faststart=False))
+    for budget in range(65_536, len(data), 65_536):
+        counted = Counted(data)
+        file = RangeFile(counted.read, len(data), budget)
+        with contextlib.suppress(VideoError):
+            look(file)
+        assert counted.fetched <= budget
+    with pytest.raises(VideoError, match="take more than 64 KiB to read"):
+        look(RangeFile(Counted(data).read, len(data), 65_536))
 
 
 def chaos(data: bytes, rng: random.Random) -> bytes:
