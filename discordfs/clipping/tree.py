@@ -52,6 +52,9 @@ GONE_S = 600.0
 
 _BY_POSTER, _THUMBS, _POSTERS, _GALLERY = b"by-poster", b"thumbs", b"posters", b"gallery"
 _RECORDS, _INDEX = "catalogue.jsonl", "index.html"
+_UNINDEXED = b".nomedia"
+"""Where this lies, GNOME's indexer and Android's look at nothing: they would fetch a part of each clip."""
+
 _PNG, _JSON = ".png", ".json"
 
 Parts = tuple[bytes, ...]
@@ -254,6 +257,7 @@ class ClipsTree:
             listing[name] = Entry(Kind.TOP, number, nlink=2 + below)
         listing[_RECORDS.encode()] = Entry(Kind.MADE, 0)
         listing[_INDEX.encode()] = Entry(Kind.PAGE, 0, data=gallery.page(_INDEX))
+        listing[_UNINDEXED] = Entry(Kind.PAGE, _hashed(os.fsdecode(_UNINDEXED)))
         return listing
 
     def _guild(self, guild: int) -> Listing:

@@ -387,6 +387,6 @@ def test_100_000_clips_stay_usable(browser: Browser, tmp_path: Path) -> None:
     assert dom.shown == 100_000
     assert 0 < len(dom.all("card")) < 100
     assert browser.dom(page, "poster=ada&q=text+99", seconds=60).shown == sum(
-        "99" in str(number)[:2] for number in range(0, 100_000, 9)
+        "99" in str(number) for number in range(0, 100_000, 9)
     )
     assert time.perf_counter() - began < 240
