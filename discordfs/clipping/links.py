@@ -47,8 +47,8 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What came of a step: links renewed, clips found to be gone, what failed ("": nothing), and in how many
-    seconds the next step is due."""
+    """What came of a step: links renewed, clips found to be gone, what failed ("": nothing; while it rests
+    after a failure, that one), and in how many seconds the next step is due."""
 
     renewed: int = 0
     gone: int = 0
@@ -85,6 +85,7 @@ class Renewer:
         self._backoff = Backoff(rng=rng)
         self._put_off: dict[int, _PutOff] = {}
         self._rest_until_ns = 0
+        self._trouble = ""
         self._refused_until_ns = 0
         self.renewed = 0
         self.gone = 0
@@ -103,7 +104,7 @@ class Renewer:
         """At most one batch."""
         now = self._clock()
         if now < self._rest_until_ns:
-            return Turn(wait_s=(self._rest_until_ns - now) / _NS)
+            return Turn(failure=self._trouble, wait_s=(self._rest_until_ns - now) / _NS)
         batch, wait_s = self._due(now)
         if not batch:
             return Turn(wait_s=wait_s)
@@ -124,7 +125,8 @@ class Renewer:
         pause = max(pause, getattr(error, "retry_after", 0.0))
         if self._backoff.failures == 1:
             _log.warning("links cannot be renewed for now, and are tried again: %s", error)
-        self._told(str(error))
+        self._trouble = str(error)
+        self._told(self._trouble)
         self._rest_until_ns = self._clock() + int(pause * _NS)
         return Turn(self.renewed - before[0], self.gone - before[1], str(error), pause)
 

@@ -306,6 +306,7 @@ def test_a_failure_is_told_and_tried_again(bench: Bench) -> None:
     turn = renewer.step()
     assert "503" in turn.failure
     assert 0 < turn.wait_s <= 1
+    assert "503" in renewer.step().failure  # asked for too early, it only says so again
     assert "503" in told[-1]
     now.go(turn.wait_s)
     assert renewer.step().renewed == 1
