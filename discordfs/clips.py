@@ -28,7 +28,7 @@ from discordfs.capture.asking import PATIENCE, Asker
 from discordfs.clipping.catalogue import Catalogue, Found, Named
 from discordfs.clipping.collector import SETTLE_S, Collector, Progress
 from discordfs.clipping.exporting import Exported, export
-from discordfs.clipping.finding import kinds_of
+from discordfs.clipping.finding import TYPES, Kinds, kinds_of
 from discordfs.clipping.importing import Imported, Importer
 from discordfs.clipping.links import Renewer
 from discordfs.clipping.model import Clip, Facts, Place, Poster
@@ -75,6 +75,7 @@ __all__ = [
 ]
 
 _CLOSE_S = 10.0
+_TYPES = "types"
 _READ_S = 60.0
 _TRIES = 5
 """How often in a row renewing may fail, until `refresh` gives up."""
@@ -176,8 +177,9 @@ def collecting(
     settle_s: float = SETTLE_S,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Work]:
-    """The same, with a collector. What `settings` choose is remembered; where they choose nothing it is what
-    was chosen last, else the server `home`. Raises BusyError, FormatError, UsageError."""
+    """The same, with a collector. What `settings` choose is remembered, channels and kinds of videos; where
+    they choose nothing it is what was chosen last, else the server `home`. Raises BusyError, FormatError,
+    UsageError."""
     with connected(
         token,
         directory,
@@ -227,13 +229,22 @@ def refresh(
 def _chosen(catalogue: Catalogue, settings: SyncSettings, home: int) -> SyncSettings:
     if settings.channels or settings.guilds:
         catalogue.choose(settings.channels, settings.guilds)
-        return settings
     channels, guilds = catalogue.chosen()
     if not channels and not guilds and not home:
         raise UsageError("no channel was chosen yet: name some by --channel ID, or a server by --guild ID")
     if not channels and not guilds:
         guilds = frozenset({home})
-    return replace(settings, channels=channels, guilds=guilds)
+    return replace(settings, channels=channels, guilds=guilds, kinds=_kinds(catalogue, settings.kinds))
+
+
+def _kinds(catalogue: Catalogue, chosen: Kinds | None) -> Kinds:
+    """Those that were chosen, now or before. Of others than before no page has shown anything yet."""
+    before = catalogue.setting(_TYPES)
+    kinds = chosen or kinds_of(before or ",".join(TYPES))
+    if before and not kinds.extensions <= kinds_of(before).extensions:
+        catalogue.cover_anew()
+    catalogue.set(_TYPES, ",".join(sorted(kinds.extensions)))
+    return kinds
 
 
 def _close(loop: Loop, remote: DiscordRemote) -> None:

@@ -56,7 +56,9 @@ _MANY = 20  # problems that are shown
     help="All of the past; goes on where it was left. Without it, what is new since the last time.",
 )
 @click.option("--live", "is_live", is_flag=True, help="Then stay, and collect what is posted, until Ctrl-C.")
-@click.option("--types", default="mp4", show_default=True, help="Kinds of videos, like mp4,mov,webm,mkv.")
+@click.option(
+    "--types", help="Kinds of videos, like mp4,mov,webm,mkv (default: those of the last time, or mp4)."
+)
 @click.option(
     "--window", default="7d", show_default=True, help="How far back known clips are looked at again."
 )
@@ -92,7 +94,7 @@ def sync(
     guilds: tuple[int, ...],
     has_history: bool,
     is_live: bool,
-    types: str,
+    types: str | None,
     window: str,
     store: str,
     keep: str,
@@ -112,7 +114,7 @@ def sync(
         skipped=frozenset(state.load().volume.channels if state.has_volume() else ()),
         has_history=has_history,
         is_live=is_live,
-        kinds=library.kinds_of(types),
+        kinds=None if types is None else library.kinds_of(types),
         window_s=parse_duration(window),
     )
     home = state.load().volume.guild if state.has_volume() else 0

@@ -14,13 +14,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from discordfs.archived.ranges import Range, joined
 from discordfs.clipping.merging import merged, merged_facts
-from discordfs.clipping.model import Clip, Facts, Look, Place, Poster
+from discordfs.clipping.model import Clip, Facts, Found, Look, Named, Place, Poster
 from discordfs.clipping.naming import Names, clip_name, directory_name
 from discordfs.clipping.schema import FIELDS, FORMAT, TABLES, clip_of, row_of
 from discordfs.errors import FormatError
@@ -28,24 +28,7 @@ from discordfs.errors import FormatError
 _SHOWN = "(deleted_ns = 0 OR kept != '')"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A clip as it was met in a message, with who posted it and where."""
-
-    clip: Clip
-    poster: Poster
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A clip and the names of its directories and file in clips/."""
-
-    clip: Clip
-    guild: str
-    channel: str
-    name: str
-    poster: str
+__all__ = ["Catalogue", "Found", "Named"]
 
 
 class Catalogue:
@@ -325,6 +308,13 @@ class Catalogue:
                 rows = [(channel, *each) for each in ranges]
                 db.executemany("INSERT INTO covered VALUES (?,?,?)", rows)
             return count
+
+    def cover_anew(self) -> None:
+        """What pages have shown counts no more, but for where it ends: something else is looked for now."""
+        with self._writing() as db:
+            newest = "SELECT channel, max(last) FROM covered GROUP BY channel"
+            db.execute(f"DELETE FROM covered WHERE (channel, last) NOT IN ({newest})")
+            db.execute("UPDATE covered SET first = last")
 
     def covered(self, channel: int) -> tuple[Range, ...]:
         return self._covered(self._db(), channel) if self.exists else ()

@@ -25,6 +25,7 @@ from discordfs.archived.records import whole_number
 from discordfs.capture.asking import PATIENCE, REFUSALS, Asker
 from discordfs.capture.scope import HOLDS_MESSAGES, Channel
 from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.finding import TYPES, kinds_of
 from discordfs.clipping.history import ChannelHistory
 from discordfs.clipping.listening import Event, Listener
 from discordfs.clipping.scope import Scope, SyncSettings, Troubles, unrecorded
@@ -97,7 +98,7 @@ class Collector:
             self._api, self._loop, patience=self._patience, clock=self._monotonic_ns, rng=self._rng
         )
         self._scope = Scope(self._asker, self._settings, self._ask)
-        known, kinds = self._scope.known, self._settings.kinds
+        known, kinds = self._scope.known, self._settings.kinds or kinds_of(",".join(TYPES))
         self._taker = Taker(self._catalogue, kinds, known, self._api.now_ns, self._counts)
         self._listener = Listener(self._api) if self._settings.is_live else None
         self._pending: set[concurrent.futures.Future[None]] = set()

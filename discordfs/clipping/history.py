@@ -106,12 +106,13 @@ class ChannelHistory:
     def _check_emptiness(self, first: int, asked_ns: int) -> None:
         """Raises Forbidden when an empty page says nothing of what there is from `first` on, Unavailable when
         it lacks what is there."""
-        last = self._channel.last_message
-        if not last:
+        known = self._known_from(first)
+        witness = self._channel.last_message if known is None else known
+        if not witness:
             return
         try:
-            self._asker.get(f"{self._route}/{last}", unrecorded)
+            self._asker.get(f"{self._route}/{witness}", unrecorded)
         except RemoteGone:
             return  # it was deleted
-        if first <= last < snowflake_at(asked_ns - LAG_NS):
-            raise Unavailable(f"GET {self._route}: a page without message {last}, which is there")
+        if first <= witness < snowflake_at(asked_ns - LAG_NS):
+            raise Unavailable(f"GET {self._route}: a page without message {witness}, which is there")

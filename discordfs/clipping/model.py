@@ -76,3 +76,23 @@ class Clip:
     look: Look = Look.WAITING
     look_error: str = ""
     kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A clip as it was met in a message, with who posted it and where."""
+
+    clip: Clip
+    poster: Poster
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A clip and the names of its directories and file in clips/."""
+
+    clip: Clip
+    guild: str
+    channel: str
+    name: str
+    poster: str

@@ -18,7 +18,7 @@ from discordfs.archived.records import whole_number
 from discordfs.capture.asking import FAILURES, REFUSALS, Asker, told
 from discordfs.capture.scope import HOLDS_MESSAGES, HOLDS_THREADS, Channel, channel_of
 from discordfs.capture.threads import find_archived, note
-from discordfs.clipping.finding import Kinds, kinds_of
+from discordfs.clipping.finding import Kinds
 from discordfs.clipping.model import Place
 from discordfs.clipping.wording import Known
 from discordfs.errors import BadRequest
@@ -31,14 +31,15 @@ DAY_S = 86_400.0
 class SyncSettings:
     """What to collect. `channels`, `guilds`: chosen by their ids, threads come with their channels;
     `skipped`: channels without clips, such as a drive's own. `has_history`: all of the past, else what is
-    new; `is_live`: then stay. `window_s`: how many seconds back known clips are looked at again."""
+    new; `is_live`: then stay. `kinds`: of videos, None for those of the last time, else .mp4. `window_s`:
+    how many seconds back known clips are looked at again."""
 
     channels: frozenset[int] = frozenset()
     guilds: frozenset[int] = frozenset()
     skipped: frozenset[int] = frozenset()
     has_history: bool = False
     is_live: bool = False
-    kinds: Kinds = field(default_factory=lambda: kinds_of("mp4"))
+    kinds: Kinds | None = None
     window_s: float = 7 * DAY_S
     parallel: int = 16
 
