@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from discordfs import registry
+from discordfs.archived import ondrive
 from discordfs.cli import volumes
 from discordfs.cli.demo import Address, DemoServer
 from discordfs.cli.options import Options
 from discordfs.cli.tokenwatch import TokenWatch
+from discordfs.clipping import keeping
 from discordfs.compose import Account, OpenDrive, check_token, open_drive, with_views
 from discordfs.config import Config, StateDirectory, StateLock, api_of
 from discordfs.control import ControlServer, Progress
@@ -33,6 +35,9 @@ from discordfs.tokens import TOKEN_VARIABLE, ScrubbingFormatter, Token, find_tok
 from discordfs.tree import Grafted
 
 log = logging.getLogger(__name__)
+
+_KEPT = {"archive": ondrive.PLACE, "clips": os.fsencode(f"/{keeping.DRIVE}")}
+"""Where the drive has copies of what the views show."""
 
 LOG_BYTES = 4 * 1024**2
 LOG_FILES = 3
@@ -219,7 +224,8 @@ def _handlers(
 ) -> dict[str, Callable[[Mapping[str, Any], Progress], Any]]:
     def status(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         place = {"mountpoint": request.mountpoint, "state_dir": str(request.state.path), "pid": os.getpid()}
-        return place | drive.figures() | {"views": served.standing()}
+        kept = [name for name, place in _KEPT.items() if ondrive.exists(drive.drive, place)]
+        return place | drive.figures() | {"views": served.standing(), "views_kept": kept}
 
     def stranded(_arguments: Mapping[str, Any], _progress: Progress) -> Any:
         return drive.stranded()

@@ -148,7 +148,12 @@ def _table(answer: dict[str, Any]) -> Table:
         "last error": answer["errors"][-1] if answer["errors"] else "none",
     }
     for name, how in answer["views"].items():
-        rows[f"{name}/"] = f"{how}, on this machine only" if how == "shown" else how
+        where = (
+            f"a copy is on the volume, in /.{name}"
+            if name in answer["views_kept"]
+            else "on this machine only"
+        )
+        rows[f"{name}/"] = f"{how}, {where}" if how == "shown" else how
     if not answer["stranded_files"]:
         del rows["only here"]
     for name, value in rows.items():

@@ -65,6 +65,8 @@ def test_recover_brings_the_archive_back(
     before = {run.name: contents(run) for run in runs}
     key = Path(shutil.copy(home.state_dir / "key", tmp_path / "key"))
     if is_mounted:
+        status = home.command("status", home.mountpoint)
+        assert "a copy is on the volume" in " ".join(status.stdout.split())
         home.kill9()
     shutil.rmtree(home.state_dir)
     recovered(other, key)
