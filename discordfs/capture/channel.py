@@ -39,6 +39,7 @@ PAGE = 100
 LAG_NS = 10 * 10**9
 """How long a message may be on Discord before every listing shows it: nothing younger counts as covered."""
 
+_THREAD_NOTICE = 18
 _PLAIN = frozenset({0, 19, 20, 23})  # messages that people and applications write
 _MAY_BE_EMPTY = 1 << 2 | 1 << 7  # flags: embeds suppressed, an answer still to come
 
@@ -191,6 +192,8 @@ class ChannelCapture:
                     reactions.page_voters(job, self._one.id, message, record)
                 if message.get("thread"):
                     threads.note(job, message["thread"], self._one.guild)
+                if message.get("type") == _THREAD_NOTICE:
+                    job.told_threads.add(int((message.get("message_reference") or {}).get("channel_id") or 0))
         if job.media is not None:
             found = {item.key: item for message in messages for item in job.media.wants(message)}
             job.media.fetch_all(list(found.values()), partial(renewed, job, record))

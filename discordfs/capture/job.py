@@ -81,7 +81,8 @@ def mark_of(body: Mapping[str, Any]) -> Mark:
 class Job:
     """A run under way. `enqueue` has a channel captured by some thread; `known` is what earlier runs covered,
     for an incremental one; `again_from` the id from which on it looks again. `invites`: codes that somebody
-    looks up; `known_invites`: those whose answer is on record."""
+    looks up; `known_invites`: those whose answer is on record. `told_threads`: ids of
+    threads of which a notice in a channel tells."""
 
     settings: CaptureSettings
     asker: Asker
@@ -100,6 +101,7 @@ class Job:
     files: set[RecordFile] = field(default_factory=set)
     invites: set[str] = field(default_factory=set)
     known_invites: set[str] = field(default_factory=set)
+    told_threads: set[int] = field(default_factory=set)
     me: int = 0
     lacks_content: bool | None = None
     others: int = 0

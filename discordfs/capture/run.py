@@ -23,7 +23,7 @@ from typing import Any
 from discordfs.archived.coverage import NOWHERE, read_coverage
 from discordfs.archived.mediafiles import MEDIA
 from discordfs.archived.runs import COVERAGE, RUN_META, STATE, folder_of, read_meta
-from discordfs.capture import earlier, guild, profile, renewing
+from discordfs.capture import earlier, guild, profile, renewing, threads
 from discordfs.capture.asking import FAILURES, PATIENCE, REFUSALS, Asker, Recorder, into, told
 from discordfs.capture.channel import ChannelCapture
 from discordfs.capture.job import Job, Mark, mark_of
@@ -276,6 +276,21 @@ class Capture:
         for server, of in self._thread_places.items():
             guild.find_active_threads(self._job, server, of)
         self._wait_for_channels()
+        with self._lock:
+            unseen = sorted(self._job.told_threads - self._queued - {0})
+        for thread in unseen:
+            self._look_for(thread)
+        self._wait_for_channels()
+
+    def _look_for(self, thread: int) -> None:
+        """A thread that a notice tells of and no list showed: it goes back and forth, or it is gone."""
+        try:
+            raw = self._asker.get(f"/channels/{thread}", into(self._job.run_file, self._form))
+            threads.note(self._job, raw, 0)
+        except REFUSALS as error:
+            self._job.ledger.fail(NOWHERE, f"thread {thread}: {error}")
+        except FAILURES as error:
+            self._job.failed(f"thread {thread}: {told(error)}")
 
     def _channel(self, target: int) -> Channel | None:
         """A channel that was named; the answer goes where its server's do, which only the answer tells."""

@@ -60,6 +60,24 @@ def test_a_thread_that_wakes_up_between_the_two_lists_is_found(
     assert run.result().ids(thread[0]) == [thread[1]]
 
 
+def test_a_thread_that_no_list_ever_shows_is_found_by_its_notice(
+    server: Server, thread: tuple[int, int]
+) -> None:
+    """It may go back and forth so often that each list is asked for at the wrong moment."""
+    for route in (ACTIVE, ARCHIVED):
+        server.discord.fault(route=route, method="GET", probability=1.0, kind="status", status=403)
+    run = server.run("guild")
+    assert run.ids(thread[0]) == [thread[1]]
+
+
+def test_a_thread_that_is_gone_is_no_failure(server: Server, thread: tuple[int, int]) -> None:
+    server.ask("DELETE", f"/channels/{thread[0]}", by=server.owner)
+    run = server.run("guild")
+    assert run.result.completed
+    assert run.result.refusals == ()
+    assert [each["response"]["status"] for each in run.http("run", f"/channels/{thread[0]}")] == [404]
+
+
 def test_a_channel_that_is_deleted_meanwhile_is_kept_as_far_as_it_came(server: Server) -> None:
     other = server.new_channel("doomed")
     said = server.posts(150, channel=other)
