@@ -240,7 +240,7 @@ def test_the_ten_lines_of_the_library(server: Server, tmp_path: Path) -> None:
 
 def test_an_estimate_is_near_without_reading_it_all(server: Server) -> None:
     """Nine pages, guessed from four."""
-    server.posts(900)
+    server.discord.control("POST", "/fill", {"channel_id": str(server.channel), "count": 900})
     server.discord.control("POST", "/stats/reset")
     api, settings = server.discord.address.api, CaptureSettings("guild", (server.guild,))
     told = estimate(server.token, settings, api=api, requests_a_second=NO_LIMIT)
