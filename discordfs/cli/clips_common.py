@@ -34,13 +34,6 @@ def api_for(state: StateDirectory) -> str:
     return api_of(os.environ, configured or DISCORD_API)
 
 
-def environment(directory: Path = Path()) -> dict[str, str]:
-    """The environment's settings, and those of .env where it has none."""
-    file = directory / ".env"
-    found = dotenv.dotenv_values(file) if file.is_file() else {}
-    return {name: value for name, value in found.items() if value} | dict(os.environ)
-
-
 def token_for(state: StateDirectory, directory: Path = Path()) -> Token:
     """As all commands find it, and last the TOKEN of .env, as the predecessor's users have it."""
     try:

@@ -74,6 +74,7 @@ CREATE TABLE clip(
     UNIQUE (channel, name)
 );
 CREATE INDEX clip_message ON clip(channel, message);
+CREATE INDEX clip_alias ON clip(alias);
 CREATE INDEX clip_expires ON clip(expires_ns) WHERE deleted_ns = 0;
 CREATE INDEX clip_waiting ON clip(id) WHERE look = 'waiting';
 CREATE INDEX clip_unwritten ON clip(changed) WHERE changed != written;

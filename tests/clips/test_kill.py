@@ -127,6 +127,21 @@ def test_sigterm_ends_a_live_collection_well(server: ClipServer) -> None:
     check(server)
 
 
+def test_sigterm_before_the_end_says_how_to_go_on(server: ClipServer) -> None:
+    server.posts(250)
+    server.clip()
+    server.later()
+    server.discord.settings(latency_ms=200)
+    process = Process(server)
+    assert process.wait_for(7)
+    code, told = process.end(signal.SIGTERM)
+    assert code == 1, told
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    server.discord.settings(latency_ms=0)
+    check(server)
+
+
 class Crowd:
     """People who post, edit and delete at random."""
 
@@ -167,14 +182,15 @@ class Crowd:
                 self._posted.append(self._server.upload(*names, **more))
 
 
-def _campaign(server: ClipServer, rounds: int, seed: int) -> None:
-    """Posts before, while and after a collection runs that is killed at random, or ended."""
+def _campaign(server: ClipServer, rounds: int, seed: int, lag_ms: int = 0) -> None:
+    """Posts before, while and after a collection runs that is killed at random, or ended; listings lag by up
+    to `lag_ms`."""
     chance = random.Random(seed)
     crowd = Crowd(server, chance)
     for _ in range(40):
         crowd.act()
     server.posts(150)
-    server.discord.settings(latency_ms=2)
+    server.discord.settings(latency_ms=2, list_lag_ms=lag_ms)
     for _ in range(rounds):
         process = Process(server, "--live")
         for _ in range(chance.randrange(1, 25)):
@@ -193,10 +209,15 @@ def test_past_and_present_together_killed_at_random(server: ClipServer) -> None:
     _campaign(server, 4, 1)
 
 
+def test_listings_that_lag_hide_nothing_for_good(server: ClipServer) -> None:
+    _campaign(server, 3, 10, lag_ms=4000)
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("lag_ms", [0, 4000])
 @pytest.mark.parametrize("seed", range(2, 8))
-def test_past_and_present_together_killed_again_and_again(server: ClipServer, seed: int) -> None:
-    _campaign(server, 25, seed)
+def test_past_and_present_together_killed_again_and_again(server: ClipServer, seed: int, lag_ms: int) -> None:
+    _campaign(server, 25, seed, lag_ms)
 
 
 def test_two_at_once_are_refused(server: ClipServer, tmp_path: Path) -> None:
