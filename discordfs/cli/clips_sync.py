@@ -43,6 +43,10 @@ LOG_BYTES = 4 * 1024**2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"
 _PLAIN_EVERY_S = 10.0
 _MANY = 20  # problems that are shown
+_HIDDEN = (
+    "others' messages came without their files: allow the intent MESSAGE_CONTENT in Discord's developer"
+    " portal, and collect again"
+)
 
 
 @click.command()
@@ -142,11 +146,11 @@ def _run(work: library.Work, supervisor: Supervisor) -> bool:
     """The workers, until they are done. Whether somebody ended them."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        deaths = _Deaths(supervisor)
+        news = _News(work, supervisor)
         with _shown() as show:
 
             def tell() -> None:
-                deaths.tell()
+                news.tell()
                 show(partial(_line, work))
 
             supervisor.run(tell)
@@ -174,18 +178,24 @@ def _logged(directory: library.ClipsDirectory, token: Token) -> Iterator[None]:
         handler.close()
 
 
-class _Deaths:
-    """Says when a worker died, once for each time."""
+class _News:
+    """Says at once, and once for each time, what should not wait for the end: that a worker died, and that
+    videos are hidden from the bot."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, work: library.Work, supervisor: Supervisor) -> None:
+        self._work = work
         self._supervisor = supervisor
         self._told: dict[str, int] = {}
+        self._has_told_of_contents = False
 
     def tell(self) -> None:
         for each in self._supervisor.standings():
             if each.restarts > self._told.get(each.name, 0):
                 self._told[each.name] = each.restarts
                 complain(f"{each.name} ended ({each.error}) and is started again in {each.pause_s:g} s")
+        if self._work.collector.contents_came_empty and not self._has_told_of_contents:
+            self._has_told_of_contents = True
+            complain(_HIDDEN)
 
 
 # --- what is shown ------------------------------------------------------------------------------------
@@ -241,10 +251,7 @@ def _show(work: library.Work, as_json: bool, is_interrupted: bool, undone: Seque
         if len(kind) > _MANY:
             complain(f"and {len(kind) - _MANY} more of this kind")
     if collector.contents_came_empty:
-        complain(
-            "others' messages came without their files: allow the intent MESSAGE_CONTENT in Discord's"
-            " developer portal, and collect again"
-        )
+        complain(_HIDDEN)
     if is_interrupted:
         complain("ended before everything was there: the same command goes on where it was")
     click.echo(

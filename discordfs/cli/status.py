@@ -115,9 +115,10 @@ def _process(sync: dict[str, Any]) -> str:
         return "not running"
     now = sync["progress"] or {}
     what = "listening" if now.get("is_live") else "collecting"
+    hidden = ", but others' files are hidden from the bot" if now.get("contents_came_empty") else ""
     return (
         f"process {sync['pid']}, {what}: {now.get('channels_done', 0)} of {now.get('channels', 0)} channels,"
-        f" {now.get('new_clips', 0)} new clips in {now.get('messages', 0)} messages"
+        f" {now.get('new_clips', 0)} new clips in {now.get('messages', 0)} messages{hidden}"
     )
 
 

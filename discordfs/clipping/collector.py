@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from discordfs.clipping.history import ChannelHistory
 from discordfs.clipping.listening import Event, Listener
 from discordfs.clipping.scope import Scope, SyncSettings, Troubles, unrecorded
 from discordfs.clipping.taking import Counts, Taker
-from discordfs.errors import Interrupted, RemoteGone
+from discordfs.errors import Interrupted, RemoteGone, TimedOut
 from discordfs.model import Clock
 from discordfs.remote.base import GatewayApi, snowflake_at, snowflake_ns
 from discordfs.remote.loop import Loop
@@ -46,12 +46,14 @@ READY_S = 30.0
 
 Json = Mapping[str, Any]
 _TURN_S = 0.25
+_HANG_UP_S = 10.0
 _CONTENT_FLAGS = 1 << 18 | 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a collector is. `channels_done`: whose past is in the catalogue."""
+    """How far a collector is. `channels_done`: whose past is in the catalogue. `contents_came_empty`: the
+    intent MESSAGE_CONTENT is missing, by what came."""
 
     channels: int
     channels_done: int
@@ -59,6 +61,7 @@ class Progress:
     new_clips: int
     requests: int
     is_live: bool
+    contents_came_empty: bool = False
 
 
 class Collector:
@@ -143,8 +146,15 @@ class Collector:
         channels = [each for each in self._scope.channels() if each.type in HOLDS_MESSAGES]
         with self._lock:
             done = sum(each.id in self._done for each in channels)
-        requests = self._asker.requests
-        return Progress(len(channels), done, counts.messages, counts.clips, requests, self._has_begun_to_stay)
+        return Progress(
+            len(channels),
+            done,
+            counts.messages,
+            counts.clips,
+            self._asker.requests,
+            self._has_begun_to_stay,
+            self.contents_came_empty,
+        )
 
     # --- running ----------------------------------------------------------------------------------------
 
@@ -163,6 +173,7 @@ class Collector:
                 self._do(self._introduce)
                 if self._listener is not None:
                     undo.callback(self._take_events)
+                    undo.callback(self._hang_up)
                     undo.callback(self._listener.begin())
                     self._wait_until_heard()
                 self._do(self._scope.find)
@@ -181,6 +192,11 @@ class Collector:
         except REFUSALS:
             return  # then what comes tells
         self._lacks_content = not int(told.get("flags") or 0) & _CONTENT_FLAGS
+
+    def _hang_up(self) -> None:
+        """Whoever starts again is told by the gateway from the beginning."""
+        with suppress(TimedOut):
+            self._loop.call(self._api.disconnect_gateway(), _HANG_UP_S)
 
     def _wait_until_heard(self) -> None:
         begun = self._monotonic_ns()

@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from discordfs.clipping.catalogue import Catalogue
+from discordfs.clipping.collector import Progress
 from discordfs.errors import Unavailable
 from discordfs.remote.retrying import Patience
 
@@ -112,6 +114,37 @@ def test_a_collector_that_died_of_an_outage_goes_on_when_it_is_started_again(ser
         collector.run(threading.Event())
         assert [each.clip.id for each in catalogue.clips()] == [clip]
         assert not collector.troubles.failures
+
+
+class Story:
+    """Dies once it listens; started again it has what was posted meanwhile, and hears what is posted then."""
+
+    def __init__(self, server: ClipServer) -> None:
+        self.server = server
+        self.stop = threading.Event()
+        self.clips: list[int] = []
+        self.catalogue: Catalogue | None = None
+
+    def turn(self, now: Progress) -> None:
+        if not now.is_live:
+            return
+        if not self.clips:
+            self.clips.append(self.server.clip("missed.mp4"))
+            raise ValueError("out of luck")
+        if self.catalogue is not None and self.catalogue.clip(self.clips[-1]) is not None:
+            if len(self.clips) == 2:
+                self.stop.set()
+            else:
+                self.clips.append(self.server.clip("heard.mp4"))
+
+
+def test_a_live_collector_that_died_has_what_it_missed_and_hears_again(server: ClipServer) -> None:
+    story = Story(server)
+    with server.collecting(server.settings(is_live=True), story.turn) as (collector, story.catalogue):
+        with pytest.raises(ValueError):
+            collector.run(story.stop)
+        collector.run(story.stop)
+    assert len(story.clips) == 2
 
 
 def test_a_channel_that_could_not_be_had_is_asked_again(server: ClipServer) -> None:
