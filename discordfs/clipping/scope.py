@@ -58,6 +58,15 @@ class Troubles:
     named: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Archived:
+    """Takes threads from lists of archived ones."""
+
+    asker: Asker
+    enqueue: Callable[[Channel], object]
+    failed: Callable[[str], None]
+
+
 class Scope:
     """The chosen part of Discord, as far as it is known."""
 
@@ -110,7 +119,14 @@ class Scope:
         if channel.type not in HOLDS_THREADS:
             return True
         what = f"channel {channel.id} ({channel.name}): archived threads"
-        return self.allowed(what, lambda: find_archived(self, channel, unrecorded))
+        listed = _Archived(self.asker, self._enqueue_archived, self.failed)
+        return self.allowed(what, lambda: find_archived(listed, channel, unrecorded))
+
+    def _enqueue_archived(self, thread: Channel) -> None:
+        with self._lock:
+            self._archived.add(thread.id)
+            self._names[thread.id] = thread.name
+        self.enqueue(thread)
 
     def _find(self, number: int, found: list[Channel]) -> None:
         channel = self.ask_for(number)
@@ -138,9 +154,8 @@ class Scope:
             note(self, raw, guild)
 
     def _named(self, what: str, step: Callable[[], object]) -> None:
-        before = len(self.troubles.refusals)
         self.allowed(what, step)
-        self.troubles.named |= len(self.troubles.refusals) > before
+        self.troubles.named |= what in self.troubles.refusals
 
     def allowed(self, what: str, step: Callable[[], object]) -> bool:
         """Does it; what is refused, or cannot be had for now, is noted until it succeeds. False when it is

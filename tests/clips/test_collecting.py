@@ -40,6 +40,28 @@ def test_threads_come_with_their_channels_archived_ones_too(server: ClipServer) 
     assert {each.channel for each in found.named} >= {"active", "old"}
 
 
+def test_an_archived_thread_costs_nothing_once_it_is_known(server: ClipServer) -> None:
+    """Old servers have thousands of them."""
+    route = f"/channels/{server.channel}"
+    threads = [
+        int(server.ask("POST", f"{route}/threads", {"name": f"t{number}", "type": 11})["id"])
+        for number in range(3)
+    ]
+    clips = {server.clip(channel=each) for each in threads}
+    for each in threads:
+        server.ask("PATCH", f"/channels/{each}", {"archived": True})
+    server.later()
+    assert server.sync(has_history=True).there == clips
+    server.discord.control("POST", "/stats/reset")
+    server.sync(has_history=True, window_s=0.0)
+    assert server.discord.count("GET /channels/{id}/messages") == 1, "the channel's own"
+    server.ask("PATCH", f"/channels/{threads[0]}", {"archived": False})
+    clips.add(server.clip("new.mp4", channel=threads[0]))
+    server.ask("PATCH", f"/channels/{threads[0]}", {"archived": True})
+    server.later()
+    assert server.sync().there == clips
+
+
 def test_without_history_a_sync_takes_the_newest_page_and_then_what_is_new(server: ClipServer) -> None:
     old = server.clip("old.mp4")
     server.posts(100)

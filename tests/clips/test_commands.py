@@ -228,6 +228,24 @@ def test_what_cannot_be_is_refused_with_the_reason(home: Home, tmp_path: Path) -
     home.refused(2, "no bot token", "clips", "sync", "--guild", str(server.guild))
 
 
+def test_without_message_content_it_is_said(home: Home) -> None:
+    server = home.server
+    server.clip(by=server.person("ada"))
+    server.later()
+    server.discord.user(server.ask("GET", "/users/@me")["username"], message_content=False)
+    home.refused(1, "allow the intent MESSAGE_CONTENT", "clips", "sync", "--guild", str(server.guild))
+
+
+def test_without_a_choice_it_is_the_server_of_the_volume_but_not_its_own_channels(home: Home) -> None:
+    server = home.server
+    home.done("init", "--channel", str(server.channel))
+    server.clip("in the drive's channel.mp4")
+    clip = server.clip(channel=server.new_channel("talk"))
+    server.later()
+    sync(home, "--no-thumbnails")
+    assert [each["id"] for each in home.listed()] == [str(clip)]
+
+
 def test_the_token_may_stand_in_env_as_the_predecessor_had_it(home: Home) -> None:
     home.more = {"DISCORD_TOKEN": ""}
     home.path.mkdir()
