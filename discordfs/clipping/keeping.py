@@ -16,22 +16,20 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from discordfs.archived.ondrive import copy_whole, exists, walk
-from discordfs.clipping.backoff import Backoff
+from discordfs.clipping.backoff import Backoff, Rounds
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
 from discordfs.copying import Tree
 from discordfs.disk import DRAFT, make_directory, sync_directory, whole_file
 from discordfs.errors import (
     BadRequest,
-    ConfigError,
     Forbidden,
-    RateLimited,
     RemoteGone,
-    TimedOut,
     Unavailable,
 )
 from discordfs.localtree import LocalTree
@@ -41,10 +39,12 @@ DRIVE = ".clips"
 """Where the drive has kept clips, in its root."""
 
 CATALOGUE = "catalogue.sqlite"
+CATALOGUE_EVERY_NS = 600 * 10**9
+"""How often the catalogue is kept while clips are collected, and once more at the end."""
+
 _STEP = 4 * 1024**2
 _BATCH = 20
 _TURN_S = 5.0
-_LATER = (Unavailable, RateLimited, TimedOut, ConfigError)
 _log = logging.getLogger(__name__)
 
 Read = Callable[[int, int, int, int, int], bytes]
@@ -118,38 +118,31 @@ class Keeper:
         backoff: Backoff | None = None,
     ) -> None:
         self._catalogue, self._place, self._read, self._folder = catalogue, place, read, folder
-        self._clock, self._told, self._backoff = clock, told, backoff or Backoff()
+        self._clock, self._backoff = clock, backoff or Backoff()
+        self._rounds = Rounds("clips are not kept for now", _TURN_S, told, self._backoff)
+        self._refused: set[int] = set()
         self._said = -1
         self._after = 0
+        self._next_ns = 0
         make_directory(folder / "keeping")
         for left in (folder / "keeping").iterdir():
             left.unlink()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; the catalogue is kept once more then."""
-        while not stop.is_set():
-            if self._turn(stop):
-                stop.wait(_TURN_S)
-            else:
-                self._backoff.rest(stop)
-        self._turn(stop)
+        self._rounds.run(stop, partial(self._keep_all, stop))
 
-    def _turn(self, stop: threading.Event) -> bool:
-        try:
-            while not stop.is_set() and self.step(stop):
-                pass
+    def _keep_all(self, stop: threading.Event) -> None:
+        while not stop.is_set() and self.step(stop):
+            pass
+        if stop.is_set() or self._clock() >= self._next_ns:
             self.keep_catalogue()
-        except _LATER as error:
-            _log.warning("clips are not kept for now: %s", error)
-            self._told(str(error))
-            return False
-        self._backoff.succeeded()
-        self._told("")
-        return True
+            self._next_ns = self._clock() + CATALOGUE_EVERY_NS
 
     def is_idle(self) -> bool:
-        """Whether everything was tried that the catalogue has now, or nothing can be kept for now."""
-        return bool(self._backoff.failures) or self._said == self._catalogue.version()
+        """Whether all was tried that there is to keep, or nothing can be kept for now."""
+        left = self._catalogue.unkept(0, len(self._refused) + 1)
+        return bool(self._backoff.failures) or all(clip.id in self._refused for clip in left)
 
     def step(self, stop: threading.Event | None = None) -> int:
         """Keeps a batch; how many clips it looked at. What one clip has wrong stops no other. Raises what is
@@ -192,6 +185,7 @@ class Keeper:
             self._catalogue.attachment_gone(clip.id, self._clock())
         except (Forbidden, BadRequest) as error:
             _log.warning("clip %d cannot be kept: %s", clip.id, error)
+            self._refused.add(clip.id)
         else:
             self._catalogue.kept(clip.id, sha256)
         finally:

@@ -10,22 +10,20 @@ Errors: Unavailable, ConfigError of the store. Threading: `run` on a worker of i
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from discordfs.clipping.backoff import Backoff
+from discordfs.clipping.backoff import Backoff, Rounds
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.exporting import file_name
 from discordfs.clipping.model import Clip, Poster
 from discordfs.clipping.record import record_of, record_text
 from discordfs.clipping.store import Store
-from discordfs.errors import ConfigError, Unavailable
+from discordfs.errors import ConfigError
 
 _BATCH = 100
 _TURN_S = 2.0
-_log = logging.getLogger(__name__)
 
 
 class Writer:
@@ -40,31 +38,19 @@ class Writer:
         told: Callable[[str], None] = lambda text: None,
         backoff: Backoff | None = None,
     ) -> None:
-        self._catalogue, self._store, self._folder, self._told = catalogue, store, folder, told
+        self._catalogue, self._store, self._folder = catalogue, store, folder
         self._backoff = backoff or Backoff()
+        self._rounds = Rounds(f"clips are not written to {store.url} for now", _TURN_S, told, self._backoff)
         catalogue.write_to(store.url)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`, and then once more: what is in the catalogue by then is written if the store takes
         it."""
-        while not stop.is_set():
-            if not self._turn():
-                self._backoff.rest(stop)
-            else:
-                stop.wait(_TURN_S)
-        self._turn()
+        self._rounds.run(stop, self._write_all)
 
-    def _turn(self) -> bool:
-        try:
-            while self.step():
-                pass
-        except (Unavailable, ConfigError) as error:
-            _log.warning("clips are not written to %s for now: %s", self._store.url, error)
-            self._told(str(error))
-            return False
-        self._backoff.succeeded()
-        self._told("")
-        return True
+    def _write_all(self) -> None:
+        while self.step():
+            pass
 
     def is_idle(self) -> bool:
         """Whether the store has everything, or takes nothing for now."""
