@@ -217,7 +217,7 @@ def with_views(drive: OpenDrive, state: StateDirectory, settings: Settings) -> G
     """The drive as it is mounted: with archive/ and clips/ in its root, unless it is to be a pure drive."""
     is_pure = settings.views == "none"
     views: dict[bytes, ReadOnlyTree] = {b"archive": ArchiveTree(state.archive), b"clips": drive.clips}
-    return Grafted(drive.drive, {} if is_pure else views)
+    return Grafted(drive.drive, {} if is_pure else views, time.monotonic)
 
 
 def _open_clips(

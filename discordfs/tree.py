@@ -4,18 +4,22 @@ A view is shown in the root while it has content and the drive has no entry of i
 never hidden. Writing in a view, and moving anything into or out of it, is ReadOnly. All else goes to the
 drive as it came. Handles of views are told from the drive's by a bit. Errors: those of the drive and of the
 views.
-Threading: any; the views are fixed, and nothing else is kept.
+That the drive has no entry of a view's name is believed for FREE_S seconds; from here none can come while the
+view is shown. Threading: any; the views are fixed, and what is believed is single dictionary operations.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from discordfs.errors import InvalidArgument, NoAttribute, NoEntry, ReadOnly
+from discordfs.errors import InvalidArgument, NoAttribute, NoEntry, NotSupported, ReadOnly
 from discordfs.model import Attr, Caller, DirEntry, Filesystem, Opened, ReadOnlyTree, StatFs
+
+FREE_S = 0.02
+"""Programs ask for thousands of attributes, and each look into a view is one into the drive as well."""
 
 _VIEW = 1 << 62
 """Set in the handles of views; below it a view's number stands above its own handle's 48 bits."""
@@ -33,10 +37,15 @@ class _Found:
 
 
 class Grafted:
-    """model.Filesystem: `drive` with `views` by name (one path component each) in its root."""
+    """model.Filesystem: `drive` with `views` by name (one path component each) in its root. `monotonic`:
+    seconds."""
 
-    def __init__(self, drive: Filesystem, views: Mapping[bytes, ReadOnlyTree]) -> None:
+    def __init__(
+        self, drive: Filesystem, views: Mapping[bytes, ReadOnlyTree], monotonic: Callable[[], float]
+    ) -> None:
         self._drive = drive
+        self._monotonic = monotonic
+        self._free_until: dict[bytes, float] = {}
         self._views = dict(views)
         self._by_number = list(views.values())
         self._numbers = {name: number for number, name in enumerate(views)}
@@ -51,12 +60,16 @@ class Grafted:
         return _Found(self._numbers[name], view, b"/" + rest)
 
     def _is_shown(self, name: bytes, view: ReadOnlyTree) -> bool:
-        return not self._is_taken(name) and view.has_content
+        return view.has_content and not self._is_taken(name)
 
     def _is_taken(self, name: bytes) -> bool:
+        now = self._monotonic()
+        if now < self._free_until.get(name, now):
+            return False
         try:
             self._drive.getattr(b"/" + name)
         except NoEntry:
+            self._free_until[name] = now + FREE_S
             return False
         return True
 
@@ -108,6 +121,8 @@ class Grafted:
         if found is None:
             return self._drive.getxattr(path, name)
         found.view.getattr(found.rest)
+        if name.startswith(b"system."):  # as on the drive; `ls -l` asks for ACLs no more after this
+            raise NotSupported(os.fsdecode(name))
         raise NoAttribute(os.fsdecode(name))
 
     def listxattr(self, path: bytes) -> Sequence[bytes]:

@@ -50,6 +50,8 @@ class Shelf:
         self._path = path
         self._monotonic = monotonic
         self._known: tuple[float, Version] = (-1.0, NOTHING)
+        self.changed_ns = 0
+        """When the catalogue was last written to, epoch ns, as `version` saw it; 0 without one."""
         self._guard = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file = 0
@@ -66,6 +68,7 @@ class Shelf:
         now = self._monotonic()
         if now >= until:
             version = self._looked_up()
+            self.changed_ns = self._written_ns()
             self._known = (now + FRESH_S, version)
         return version
 
@@ -84,8 +87,7 @@ class Shelf:
             self._said = text
             _log.warning("%s", text)
 
-    def changed_ns(self) -> int:
-        """When the catalogue was last written to, epoch ns; 0 without one."""
+    def _written_ns(self) -> int:
         times = [0]
         for path in (self._path, self._path.with_name(f"{self._path.name}-wal")):
             try:

@@ -123,12 +123,12 @@ class ClipsTree:
 
     def _attr(self, entry: Entry, path: bytes) -> Attr:
         if entry.kind in DIRECTORIES:
-            return self._owner.attr(entry, 0, self._shelf.changed_ns())
+            return self._owner.attr(entry, 0, self._shelf.changed_ns)
         if entry.kind is Kind.CLIP:
             return self._owner.attr(entry, entry.size, entry.mtime_ns)
         local = self._local(entry)
         if local is None:
-            return self._owner.attr(entry, len(entry.data), entry.mtime_ns or self._shelf.changed_ns())
+            return self._owner.attr(entry, len(entry.data), entry.mtime_ns or self._shelf.changed_ns)
         try:
             found = local.lstat()
         except FileNotFoundError:
