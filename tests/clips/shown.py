@@ -63,6 +63,16 @@ def delete(emulator: EmulatorProcess, message: dict[str, Any]) -> None:
     urllib.request.urlopen(request, timeout=60).close()
 
 
+def ask(emulator: EmulatorProcess, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    """POSTs as the bot."""
+    request = urllib.request.Request(f"{emulator.api}{route}", json.dumps(body).encode(), method="POST")
+    request.add_header("Authorization", f"Bot {emulator.token}")
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        answered: dict[str, Any] = json.load(answer)
+    return answered
+
+
 def found(message: dict[str, Any], *, poster: Poster = ADA, place: Place | None = None, **more: Any) -> Found:
     """The message's first file as a clip; `more` are other values of it."""
     attachment = message["attachments"][0]

@@ -18,7 +18,7 @@ from av.container import InputContainer
 
 from discordfs.clipping.blocks import CLIP_BLOCK
 from discordfs.clipping.model import Place
-from tests.clips.shown import Down, catalogue, delete, film, found, made_up, post, take, until
+from tests.clips.shown import Down, ask, catalogue, delete, film, found, made_up, post, take, until
 from tests.mounting import EmulatorProcess, MountedDrive, new_drive
 
 pytestmark = pytest.mark.usefixtures("fuse_available")
@@ -256,6 +256,18 @@ def test_what_sync_collects_plays(drive: MountedDrive) -> None:
     text = (drive.mountpoint / "clips" / "gallery" / "data-0.js").read_text()
     assert "look at this" in text
     assert thumb.stem in text
+
+
+def test_a_forwarded_clip_plays_from_where_it_was_forwarded_to(drive: MountedDrive) -> None:
+    """Its file does not stand in the forward itself, where a reader would look first."""
+    data, emulator = film(name="forwarded", seconds=5), drive.emulator
+    first = post(emulator, "first.mp4", data)
+    order = {"message_reference": {"type": 1, "message_id": first["id"], "channel_id": first["channel_id"]}}
+    other = int(ask(emulator, f"/guilds/{emulator.guild}/channels", {"name": "elsewhere"})["id"])
+    ask(emulator, f"/channels/{other}/messages", order)
+    drive.checked("clips", "sync", "--fetch-history", "--channel", str(other))
+    (path,) = (drive.mountpoint / "clips").glob("[!b]*/*/* - first.mp4")
+    assert path.read_bytes() == data
 
 
 def test_a_clip_that_somebody_deleted_is_an_error_and_leaves(drive: MountedDrive) -> None:
