@@ -24,7 +24,8 @@ STATUS_KEYS = {
     *("mountpoint", "state_dir", "pid", "api", "volume", "writer", "staged_files", "staged_bytes"),
     *("uploading_bytes", "remote_bytes", "bytes_up", "bytes_down", "cache", "requests", "errors"),
     *("holder", "stranded_files", "stranded"),
-    *("oldest_chunk", "last_full_verification", "garbage_bytes", "damaged_files", "views", "clips"),
+    *("oldest_chunk", "last_full_verification", "garbage_bytes", "damaged_files"),
+    *("views", "views_kept", "clips"),
 }
 
 
