@@ -151,7 +151,7 @@ def _table(answer: dict[str, Any]) -> Table:
     for name, how in answer["views"].items():
         where = (
             f"a copy is on the volume, in /.{name}"
-            if name in answer["views_kept"]
+            if name in answer.get("views_kept", ())
             else "on this machine only"
         )
         rows[f"{name}/"] = f"{how}, {where}" if how == "shown" else how
