@@ -76,7 +76,7 @@ def test_the_library_lines_are_those_that_are_tested() -> None:
     (program,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
     assert library.__doc__
     tested = [line[4:] for line in library.__doc__.split("\n") if line.startswith("    ")]
-    assert program.splitlines() == tested
+    assert [line for line in program.splitlines() if line] == tested
 
 
 def test_each_file_that_the_readme_names_is_in_the_example() -> None:
