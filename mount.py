@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 NEEDED = [
-    *("aiohttp", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fuse"),
+    *("aiohttp", "av", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fsspec", "fuse"),
     *("msgpack", "platformdirs", "rich", "sqlite_utils", "xxhash", "zstandard"),
 ]
 

@@ -56,7 +56,14 @@ def secrets(drive: MountedDrive) -> list[str]:
     return [drive.emulator.token, token, HOOK]
 
 
-@pytest.mark.parametrize("options", [(), ("--gzip",), ("--strict-discard",)], ids=["plain", "gzip", "strict"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="plain"),
+        pytest.param(("--gzip",), id="gzip", marks=pytest.mark.long),
+        pytest.param(("--strict-discard",), id="strict", marks=pytest.mark.long),
+    ],
+)
 def test_a_canary_is_nowhere(drive: MountedDrive, secrets: list[str], options: tuple[str, ...]) -> None:
     guild, channel = str(drive.emulator.guild), str(drive.emulator.channels[0])
     live = () if "--strict-discard" in options else ("--live-for", "1s")
