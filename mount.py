@@ -7,8 +7,8 @@ import sys
 from importlib.util import find_spec
 
 NEEDED = [
-    *("aiohttp", "av", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fsspec", "fuse"),
-    *("msgpack", "platformdirs", "rich", "sqlite_utils", "xxhash", "zstandard"),
+    *("aiohttp", "av", "blake3", "cachetools", "click", "cryptography", "discord", "dotenv", "fsspec"),
+    *("fuse", "msgpack", "platformdirs", "rich", "sqlite_utils", "xxhash", "zstandard"),
 ]
 
 
