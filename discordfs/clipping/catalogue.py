@@ -10,9 +10,10 @@ each thread has a connection of its own, and writers take turns (WAL).
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ class Catalogue:
 
     @property
     def exists(self) -> bool:
-        return self._path.exists()
+        return not self._is_reader or self._path.exists()
 
     # --- taking in ----------------------------------------------------------------------------------
 
@@ -70,26 +71,32 @@ class Catalogue:
             self._put_place(db, place)
         for poster in {each.poster: None for each in found}:
             self._put_poster(db, poster)
-        return sum(self._merge(db, each) for each in found)
+        known = self._known(db, {each.clip.id for each in found})
+        return sum(self._merge(db, each, known) for each in found)
 
-    def _merge(self, db: sqlite3.Connection, found: Found) -> bool:
-        clip = found.clip
-        row = db.execute(f"SELECT {FIELDS} FROM clip WHERE id = ?", (clip.id,)).fetchone()
-        if row is not None:
-            self._update(db, clip_of(row), merged(clip_of(row), clip))
+    def _known(self, db: sqlite3.Connection, ids: Collection[int]) -> dict[int, Clip]:
+        query = f"SELECT {FIELDS} FROM clip WHERE id IN (SELECT value FROM json_each(?))"
+        return {row[0]: clip_of(row) for row in db.execute(query, (json.dumps(sorted(ids)),))}
+
+    def _merge(self, db: sqlite3.Connection, found: Found, known: dict[int, Clip]) -> bool:
+        """`known` has the clips of now, and then this one too."""
+        clip, old = found.clip, known.get(found.clip.id)
+        known[clip.id] = clip if old is None else merged(old, clip)
+        if old is not None:
+            self._update(db, old, known[clip.id])
             return False
         query = "SELECT 1 FROM clip WHERE channel = ? AND name = ?"
         names = Names(lambda name: bool(db.execute(query, (clip.channel, name)).fetchone()))
         name = names.free(clip_name(clip, found.poster), clip.id)
         marks = ",".join("?" * 26)
-        db.execute(f"INSERT INTO clip VALUES ({marks})", (*row_of(clip), name, self._next(db), 0))
+        db.execute(f"INSERT INTO clip VALUES ({marks})", (*row_of(clip), name, self._next(), 0))
         return True
 
     def _update(self, db: sqlite3.Connection, old: Clip, new: Clip) -> None:
         if new == old:
             return
         sets = ", ".join(f"{name.strip()} = ?" for name in FIELDS.split(","))
-        values = (*row_of(new), self._next(db), new.id)
+        values = (*row_of(new), self._next(), new.id)
         db.execute(f"UPDATE clip SET {sets}, changed = ? WHERE id = ?", values)
 
     def _put_place(self, db: sqlite3.Connection, place: Place) -> None:
@@ -123,11 +130,11 @@ class Catalogue:
             query = "SELECT 1 FROM poster WHERE directory = ?"
             names = Names(lambda name: bool(db.execute(query, (name,)).fetchone()))
             directory = names.free(directory_name(poster.name), poster.id)
-            row = (poster.id, *new, directory, self._next(db), 0)
+            row = (poster.id, *new, directory, self._next(), 0)
             db.execute("INSERT INTO poster VALUES (?,?,?,?,?,?,?)", row)
         elif known != new and poster.name:
             query = "UPDATE poster SET name = ?, display = ?, icon = ?, changed = ? WHERE id = ?"
-            db.execute(query, (*new, self._next(db), poster.id))
+            db.execute(query, (*new, self._next(), poster.id))
 
     # --- what happens to known clips ------------------------------------------------------------------
 
@@ -139,7 +146,7 @@ class Catalogue:
             ids = [row[0] for row in db.execute(query, (channel, message, edited_ns))]
             for id_ in ids:
                 query = "UPDATE clip SET description = ?, edited_ns = ?, changed = ? WHERE id = ?"
-                db.execute(query, (description, edited_ns, self._next(db), id_))
+                db.execute(query, (description, edited_ns, self._next(), id_))
             return len(ids)
 
     def deleted(self, channel: int, messages: Iterable[int], at_ns: int) -> int:
@@ -157,7 +164,7 @@ class Catalogue:
     def _mark_gone(self, db: sqlite3.Connection, clip: int, at_ns: int) -> int:
         """How many that were there."""
         query = "UPDATE clip SET deleted_ns = ?, changed = ? WHERE id = ? AND deleted_ns = 0"
-        return db.execute(query, (at_ns, self._next(db), clip)).rowcount
+        return db.execute(query, (at_ns, self._next(), clip)).rowcount
 
     def renewed(self, links: Iterable[tuple[int, str, int]]) -> None:
         """(clip, link, expiry in epoch ns): newer links; one that ends earlier than the known changes
@@ -165,7 +172,7 @@ class Catalogue:
         with self._writing() as db:
             for clip, url, expires_ns in links:
                 query = "UPDATE clip SET url = ?, expires_ns = ?, changed = ? WHERE id = ? AND expires_ns < ?"
-                db.execute(query, (url, expires_ns, self._next(db), clip, expires_ns))
+                db.execute(query, (url, expires_ns, self._next(), clip, expires_ns))
 
     def sized(self, clip: int, size: int) -> None:
         """Its size in bytes, where that was not known."""
@@ -200,7 +207,7 @@ class Catalogue:
     def icon_changed(self, poster: int) -> None:
         """Their picture is another one."""
         with self._writing() as db:
-            db.execute("UPDATE poster SET changed = ? WHERE id = ?", (self._next(db), poster))
+            db.execute("UPDATE poster SET changed = ? WHERE id = ?", (self._next(), poster))
 
     def _change(self, clip: int, change: Callable[[Clip], Clip]) -> None:
         with self._writing() as db:
@@ -477,12 +484,16 @@ class Catalogue:
         db = self._db()
         db.execute("BEGIN IMMEDIATE")
         try:
+            before = self._local.value = int(db.execute("SELECT value FROM counter").fetchone()[0])
             yield db
+            if self._local.value != before:
+                db.execute("UPDATE counter SET value = ?", (self._local.value,))
         except BaseException:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
 
-    def _next(self, db: sqlite3.Connection) -> int:
-        row = db.execute("UPDATE counter SET value = value + 1 RETURNING value").fetchall()
-        return int(row[0][0])
+    def _next(self) -> int:
+        """The number of another change, within a transaction."""
+        self._local.value += 1
+        return int(self._local.value)
