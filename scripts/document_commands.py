@@ -1,7 +1,9 @@
-"""Writes docs/COMMANDS.md: the help of each command, as the commands give it. `make docs` runs it."""
+"""Writes docs/COMMANDS.md, or the file that is named: the help of each command, as the commands give it.
+`make docs` runs it, in a process of its own: click keeps how it wrote a command's help the first time."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -19,7 +21,8 @@ def document() -> str:
     """The whole file's text."""
     parts = [HEAD]
     for name in COMMANDS:
-        group = click.Context(cli, info_name="discordfs", terminal_width=100, max_content_width=100)
+        widths = {"terminal_width": 100, "max_content_width": 100}
+        group = click.Context(cli, info_name="discordfs", **widths, **cli.context_settings)
         command = cli.get_command(group, name)
         assert command is not None
         parts += _sections(command, click.Context(command, info_name=name, parent=group), name)
@@ -40,6 +43,5 @@ def _sections(command: click.Command, context: click.Context, title: str) -> lis
 
 
 if __name__ == "__main__":
-    Path(__file__).resolve().parents[1].joinpath("docs", "COMMANDS.md").write_text(
-        document(), encoding="utf-8"
-    )
+    page = Path(__file__).resolve().parents[1] / "docs" / "COMMANDS.md"
+    Path(sys.argv[1] if len(sys.argv) > 1 else page).write_text(document(), encoding="utf-8")
