@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -35,7 +36,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--time-box", type=float, metavar="MINUTES", help="begin no test after so long")
 
 
+def hear_interrupts() -> None:
+    """A run that was started in the background ignores Ctrl-C, and so would all that the tests start."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    hear_interrupts()
     minutes = config.getoption("--time-box")
     if minutes:
         config.pluginmanager.register(TimeBox(minutes * 60), "time-box")
