@@ -23,11 +23,8 @@ from discordfs.archived.ranges import Range, joined
 from discordfs.clipping.merging import merged, merged_facts
 from discordfs.clipping.model import Clip, Facts, Found, Look, Named, Place, Poster
 from discordfs.clipping.naming import Names, clip_name, directory_name
-from discordfs.clipping.schema import FIELDS, FORMAT, TABLES, clip_of, row_of
+from discordfs.clipping.schema import FIELDS, FORMAT, SHOWN, TABLES, clip_of, row_of
 from discordfs.errors import FormatError
-
-_SHOWN = "(deleted_ns = 0 OR kept != '')"
-
 
 __all__ = ["Catalogue", "Found", "Named"]
 
@@ -374,28 +371,11 @@ class Catalogue:
         names = ("clips", "deleted", "waiting", "failed", "unwritten", "kept")
         return dict(zip(names, (value or 0 for value in rows[0] if rows), strict=False)) if rows else {}
 
-    def guilds(self) -> list[tuple[int, str]]:
-        """(id, directory) of the servers that have clips to show."""
-        query = (
-            "SELECT id, directory FROM guild WHERE EXISTS (SELECT 1 FROM place JOIN clip USING (channel)"
-            f" WHERE place.guild = guild.id AND {_SHOWN}) ORDER BY directory"
-        )
-        return [(row[0], row[1]) for row in self._rows(query, ())]
-
-    def places(self, guild: int) -> list[tuple[int, str]]:
-        """(channel, directory) of a server's channels that have clips to show."""
-        query = (
-            "SELECT channel, directory FROM place WHERE guild = ?"
-            f" AND EXISTS (SELECT 1 FROM clip WHERE clip.channel = place.channel AND {_SHOWN})"
-            " ORDER BY directory"
-        )
-        return [(row[0], row[1]) for row in self._rows(query, (guild,))]
-
     def posters(self) -> list[tuple[Poster, str]]:
         """Posters with clips to show, and their directories."""
         query = (
             "SELECT id, name, display, icon, directory FROM poster WHERE EXISTS (SELECT 1 FROM clip"
-            f" WHERE clip.poster = poster.id AND {_SHOWN}) ORDER BY directory"
+            f" WHERE clip.poster = poster.id AND {SHOWN}) ORDER BY directory"
         )
         return [(Poster(*row[:-1]), row[-1]) for row in self._rows(query, ())]
 
@@ -409,7 +389,7 @@ class Catalogue:
             " JOIN place USING (channel) JOIN guild ON guild.id = place.guild"
             " JOIN poster ON poster.id = clip.poster"
         )
-        terms = [] if with_hidden else [_SHOWN]
+        terms = [] if with_hidden else [SHOWN]
         values: list[int] = []
         for name, value in (("channel", channel), ("poster", poster)):
             if value is not None:

@@ -10,6 +10,9 @@ from discordfs.clipping.model import Clip, Facts, Look
 FORMAT = 1
 """Stands in PRAGMA user_version."""
 
+SHOWN = "(deleted_ns = 0 OR kept != '')"
+"""Of a clip: it is there, or a copy of it is kept."""
+
 TABLES = """
 CREATE TABLE guild(                  -- a server; 0 stands for direct messages
     id        INTEGER PRIMARY KEY,

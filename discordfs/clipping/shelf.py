@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from discordfs.clipping.model import Clip, Poster
-from discordfs.clipping.schema import FIELDS, FORMAT, clip_of
+from discordfs.clipping.schema import FIELDS, FORMAT, SHOWN, clip_of
 
 Version = tuple[int, int]
 """Another one after each change; NOTHING without a catalogue."""
@@ -28,7 +28,6 @@ NOTHING: Version = (0, 0)
 FRESH_S = 0.02
 """Seconds that a version serves without being looked up again: programs ask for thousands of attributes."""
 
-_SHOWN = "(deleted_ns = 0 OR kept != '')"
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +101,7 @@ class Shelf:
         """(id, directory) of the servers that have clips to show."""
         return self._rows(
             "SELECT id, directory FROM guild WHERE EXISTS (SELECT 1 FROM place JOIN clip USING (channel)"
-            f" WHERE place.guild = guild.id AND {_SHOWN}) ORDER BY directory",
+            f" WHERE place.guild = guild.id AND {SHOWN}) ORDER BY directory",
             (),
         )
 
@@ -110,14 +109,14 @@ class Shelf:
         """(channel, directory) of its channels and threads that have clips to show."""
         return self._rows(
             "SELECT channel, directory FROM place WHERE guild = ?"
-            f" AND EXISTS (SELECT 1 FROM clip WHERE clip.channel = place.channel AND {_SHOWN})"
+            f" AND EXISTS (SELECT 1 FROM clip WHERE clip.channel = place.channel AND {SHOWN})"
             " ORDER BY directory",
             (guild,),
         )
 
     def clips(self, channel: int) -> list[ClipRow]:
         """The oldest first."""
-        query = f"SELECT id, name, size, posted_ns FROM clip WHERE channel = ? AND {_SHOWN}"
+        query = f"SELECT id, name, size, posted_ns FROM clip WHERE channel = ? AND {SHOWN}"
         return [ClipRow(*row) for row in self._rows(f"{query} ORDER BY posted_ns, id", (channel,))]
 
     def clips_by(self, poster: int) -> list[ClipRow]:
@@ -125,7 +124,7 @@ class Shelf:
         query = (
             "SELECT clip.id, clip.name, size, posted_ns, guild.directory, place.directory FROM clip"
             " JOIN place USING (channel) JOIN guild ON guild.id = place.guild"
-            f" WHERE poster = ? AND {_SHOWN} ORDER BY posted_ns, clip.id"
+            f" WHERE poster = ? AND {SHOWN} ORDER BY posted_ns, clip.id"
         )
         return [ClipRow(*row) for row in self._rows(query, (poster,))]
 
@@ -133,18 +132,18 @@ class Shelf:
         """Those with clips to show, and their directories."""
         rows = self._rows(
             "SELECT id, name, display, icon, directory FROM poster"
-            f" WHERE id IN (SELECT poster FROM clip WHERE {_SHOWN}) ORDER BY directory",
+            f" WHERE id IN (SELECT poster FROM clip WHERE {SHOWN}) ORDER BY directory",
             (),
         )
         return [(Poster(*row[:-1]), row[-1]) for row in rows]
 
     def ids(self) -> list[int]:
         """Of all clips to show."""
-        return [row[0] for row in self._rows(f"SELECT id FROM clip WHERE {_SHOWN}", ())]
+        return [row[0] for row in self._rows(f"SELECT id FROM clip WHERE {SHOWN}", ())]
 
     def clip(self, id_: int) -> Clip | None:
         """None also when it is not to be shown any more."""
-        rows = self._rows(f"SELECT {FIELDS} FROM clip WHERE id = ? AND {_SHOWN}", (id_,))
+        rows = self._rows(f"SELECT {FIELDS} FROM clip WHERE id = ? AND {SHOWN}", (id_,))
         return clip_of(rows[0]) if rows else None
 
     # --- inside; names with _locked need the guard --------------------------------------------------------
