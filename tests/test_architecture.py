@@ -30,6 +30,7 @@ ORDER = (
     "remote",
     "diskcache",
     "cache",
+    "flights",
     "chunks",
     "chunkstore",
     "fold",

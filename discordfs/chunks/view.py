@@ -36,6 +36,13 @@ class View:
     offsets: Sequence[int]
     ends: Sequence[int]
 
+    def __str__(self) -> str:
+        return f"chunk {self.chunk.uid.hex()}"
+
+    @property
+    def uid(self) -> bytes:
+        return self.chunk.uid
+
     def attachment(self, number: int) -> int:
         """Which attachment holds the block. Damaged when it is none, or not the whole block."""
         index = bisect_right(self.ends, self.offsets[number])

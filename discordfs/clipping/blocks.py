@@ -24,6 +24,9 @@ CLIP_BLOCK = 32 * 1024
 """Bytes of a block: what players read at once. A jump in a video costs one block more than what is needed,
 half a one at each end; with the drive's 256 KiB that would often be more than the frames themselves."""
 
+RUN = 512
+"""Blocks of one request, at most."""
+
 _NONCE = 12
 _OVERHEAD = _NONCE + 16  # and the tag
 _PURPOSE = b"discordfs 1 clip"
@@ -54,9 +57,8 @@ class ClipBlocks:
         self.offsets = [*range(0, count * sealed, sealed), place.size + count * _OVERHEAD]
         """Of each block as it is sealed on disk, and of their end."""
 
-    def length(self, number: int) -> int:
-        """Bytes of video in a block: the last one is short."""
-        return min(CLIP_BLOCK, self.place.size - number * CLIP_BLOCK)
+    def __str__(self) -> str:
+        return f"clip {self.place.clip}"
 
     def span(self, run: range) -> tuple[int, int]:
         """(start, length) of adjacent blocks in the attachment."""
@@ -75,16 +77,15 @@ class ClipBlocks:
             raise Damaged(f"block {number} of clip {self.place.clip} is not what was kept") from None
         return plain
 
+    def runs(self, numbers: Iterable[int], longest: int) -> list[range]:
+        """Ascending numbers as runs of neighbours, each of at most `longest`, and RUN."""
+        runs: list[range] = []
+        for number in numbers:
+            if runs and runs[-1].stop == number and len(runs[-1]) < min(longest, RUN):
+                runs[-1] = range(runs[-1].start, number + 1)
+            else:
+                runs.append(range(number, number + 1))
+        return runs
+
     def _context(self, number: int) -> bytes:
         return number.to_bytes(8, "little") + self.place.size.to_bytes(8, "little")
-
-
-def runs_of(numbers: Iterable[int], longest: int) -> list[range]:
-    """Ascending numbers as runs of neighbours, each of at most `longest`."""
-    runs: list[range] = []
-    for number in numbers:
-        if runs and runs[-1].stop == number and len(runs[-1]) < longest:
-            runs[-1] = range(runs[-1].start, number + 1)
-        else:
-            runs.append(range(number, number + 1))
-    return runs
