@@ -47,7 +47,7 @@ def start_of(pid: int) -> int:
 
 def runtime_dir(uid: int) -> Path:
     """Where this user's mounts are listed, and what their processes share: made if absent, 0700."""
-    path = _place(uid)
+    path = place_of(uid)
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
@@ -55,7 +55,8 @@ def runtime_dir(uid: int) -> Path:
     return path
 
 
-def _place(uid: int) -> Path:
+def place_of(uid: int) -> Path:
+    """The same directory, whether it is there or not."""
     own = Path("/run") if uid == 0 else Path(f"/run/user/{uid}")
     if own.is_dir() and os.access(own, os.W_OK):
         return own / "discordfs"
@@ -65,7 +66,7 @@ def _place(uid: int) -> Path:
 def _places() -> list[Path]:
     """Root sees everybody's."""
     uid = os.geteuid()
-    places = [_place(uid)]
+    places = [place_of(uid)]
     if uid == 0:
         places += [*Path("/run/user").glob("*/discordfs"), *Path("/tmp").glob("discordfs-*")]
     return [place for place in places if place.is_dir()]

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.lacking import as_root, chromium, lacking
+from tests.leftovers import forget_limits, limits
 from tests.mounting import EmulatorProcess, MountedDrive, new_drive
 from tests.people import nobodys_python, readable_house
 
@@ -48,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     minutes = config.getoption("--time-box")
     if minutes:
         config.pluginmanager.register(TimeBox(minutes * 60), "time-box")
+    if not hasattr(config, "workerinput"):  # the workers of pytest-xdist leave it to whoever started them
+        before = limits()
+        config.add_cleanup(lambda: forget_limits(before))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
