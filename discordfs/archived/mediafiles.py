@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -143,16 +144,40 @@ def import_media(root: Path, source: Path) -> int:
     make_directory(root / MEDIA)
     count = 0
     with closing(_opened(store / DATABASE)) as old, closing(open_store(root / MEDIA / DATABASE)) as new:
-        known = {row[1] for row in new.execute("PRAGMA table_info(media)")}
-        columns = [row[1] for row in old.execute("PRAGMA table_info(media)") if row[1] in known]
-        names = ", ".join(columns)
-        for row in old.execute(f"SELECT {names} FROM media WHERE sha256 != ''"):
-            count += _taken(store, root / MEDIA, row[columns.index("sha256")])
-            if file_of(root / MEDIA, row[columns.index("sha256")]) is not None:
-                marks = ", ".join("?" * len(columns))
-                new.execute("DELETE FROM media WHERE key = ? AND sha256 = ''", (row[columns.index("key")],))
-                new.execute(f"INSERT OR IGNORE INTO media ({names}) VALUES ({marks})", row)
+        for columns, row in _known_files(old, new):
+            digest = row[columns.index("sha256")]
+            count += _taken(store, root / MEDIA, digest)
+            if file_of(root / MEDIA, digest) is not None:
+                _put_row(new, columns, row)
     return count
+
+
+def add_rows(database: Path, other: Path) -> bool:
+    """Adds what only the table in `other` knows of files to that in `database`; whether both say the same
+    then."""
+    with closing(open_store(database)) as new, closing(_opened(other)) as old:
+        for columns, row in _known_files(old, new):
+            _put_row(new, columns, row)
+        new.execute("PRAGMA journal_mode = DELETE")  # a file by itself
+        rows = (each.execute("SELECT * FROM media ORDER BY key") for each in (new, old))
+        return all(mine == its for mine, its in zip_longest(*rows))
+
+
+def _known_files(
+    old: sqlite3.Connection, new: sqlite3.Connection
+) -> Iterator[tuple[list[str], tuple[object, ...]]]:
+    """(names of columns that both have, their values) of each row that has a file."""
+    known = {row[1] for row in new.execute("PRAGMA table_info(media)")}
+    columns = [row[1] for row in old.execute("PRAGMA table_info(media)") if row[1] in known]
+    for row in old.execute(f"SELECT {', '.join(columns)} FROM media WHERE sha256 != ''"):
+        yield columns, row
+
+
+def _put_row(new: sqlite3.Connection, columns: Sequence[str], row: Sequence[object]) -> None:
+    """Where the table does not have it."""
+    marks = ", ".join("?" * len(columns))
+    new.execute("DELETE FROM media WHERE key = ? AND sha256 = ''", (row[columns.index("key")],))
+    new.execute(f"INSERT OR IGNORE INTO media ({', '.join(columns)}) VALUES ({marks})", row)
 
 
 def _taken(store: Path, target: Path, digest: object) -> bool:

@@ -2,8 +2,9 @@
 
 They lie in PLACE in the drive's root as ordinary files: what is derived of them (views, catalogue) is made
 anew. Each file is copied under a name that no reader looks at and renamed when it is whole; so an interrupted
-copy goes on with the next. Of a run that has changed the drive gets the newest; bringing back overwrites
-nothing that is there.
+copy goes on with the next. Of a run that goes on (it has a STATE, which is there first and goes last) the
+drive gets the newest. Nothing else there is ever overwritten or removed: a run that is over and media do not
+change, so if they have changed here, this disk is at fault. Bringing back overwrites nothing either.
 Limits: runs that were added in place stay where they are. Errors: those of the drive, OSError, sqlite3.Error.
 Threading: one thread.
 """
@@ -19,9 +20,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from discordfs.archived.mediafiles import DATABASE, MEDIA
+from discordfs.archived.mediafiles import DATABASE, MEDIA, add_rows
 from discordfs.archived.root import MAKING, own_runs
-from discordfs.copying import Tree, copy, describe, has_same_contents
+from discordfs.archived.runs import COVERAGE, STATE
+from discordfs.copying import Tree, copy, describe
 from discordfs.disk import DRAFT
 from discordfs.errors import EntryExists, NoEntry
 from discordfs.localtree import LocalTree
@@ -36,18 +38,25 @@ Told = Callable[[int, int], None]
 _DRAFT = os.fsencode(DRAFT)
 _UNFINISHED = (_DRAFT, os.fsencode(MAKING))
 _MEDIA = b"/" + os.fsencode(MEDIA)
+_STATE, _COVERAGE = b"/" + os.fsencode(STATE), b"/" + os.fsencode(COVERAGE)
 _DATABASE = b"/" + os.fsencode(DATABASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """`files` and `bytes` that were copied; what was there already does not count."""
+    """`files` and `bytes` that were copied; what was there already does not count. `others`: files, by their
+    names in the archive, that are not as the drive has them and should be: there they were left as they
+    are."""
 
     files: int = 0
     bytes: int = 0
+    others: tuple[str, ...] = ()
 
     def with_file(self, size: int) -> Copied:
-        return Copied(self.files + 1, self.bytes + size)
+        return replace(self, files=self.files + 1, bytes=self.bytes + size)
+
+    def with_other(self, name: str) -> Copied:
+        return replace(self, others=(*self.others, name))
 
 
 def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, total: None) -> Copied:
@@ -57,17 +66,23 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
     runs = [b"/" + os.fsencode(run.path.name) for run in own_runs(root)]
     folders = [*runs, *([_MEDIA] if exists(local, _MEDIA) else [])]
     entries = [found for folder in folders for found in walk(local, folder)]
-    copied = Copied()
     _make(drive, PLACE, caller)
+    copied = Copied()
+    for run in runs:
+        copied = _begin(local, run, drive, caller, copied)
+    going_on = {run for run in runs if exists(drive, PLACE + run + _STATE)}
+    over = {run for run in going_on if not exists(local, run + _STATE)}
     for number, (path, is_folder) in enumerate(entries):
         tell(number + 1, len(entries))
         if is_folder:
             _make(drive, PLACE + path, caller)
-            _sweep(local, path, drive)
-        elif path != _MEDIA + _DATABASE and not _is_there(local, path, drive, PLACE + path):
-            copied = copied.with_file(copy_whole(local, path, drive, PLACE + path, caller))
+            _sweep(drive, PLACE + path)
+        elif path != _MEDIA + _DATABASE:
+            copied = _keep_file(local, path, drive, caller, copied, may_change=_run_of(path) in going_on)
     if exists(local, _MEDIA + _DATABASE):
         copied = _keep_database(root / MEDIA / DATABASE, drive, caller, copied)
+    for run in over:
+        _end(local, run, drive)
     drive.fsyncdir(PLACE)
     return copied
 
@@ -121,14 +136,6 @@ def exists(tree: Tree, path: bytes) -> bool:
     return True
 
 
-def _is_there(source: Tree, path: bytes, target: Tree, place: bytes) -> bool:
-    """By size and time of change, as rsync has it: record files only grow, media never change."""
-    if not exists(target, place):
-        return False
-    mine, other = source.getattr(path), target.getattr(place)
-    return (mine.size, mine.mtime_ns) == (other.size, other.mtime_ns)
-
-
 # --- copying ------------------------------------------------------------------------------------------------
 
 
@@ -150,26 +157,57 @@ def copy_whole(source: Tree, path: bytes, target: Tree, place: bytes, caller: Ca
     return attr.size
 
 
-def _sweep(local: Tree, folder: bytes, drive: Tree) -> None:
-    """What a run has no more (its state, once it has ended well), and what an interrupted copy left. Media
-    stay."""
-    names = {name for name, _ in _listed(local, folder)}
-    for entry in drive.readdir(PLACE + folder):
-        is_gone = entry.name not in names and not folder.startswith(_MEDIA)
-        if stat.S_ISREG(entry.mode) and (is_gone or entry.name.startswith(_DRAFT)):
-            drive.unlink(PLACE + folder + b"/" + entry.name)
+def _run_of(path: bytes) -> bytes:
+    return b"/" + path.split(b"/", 2)[1]
+
+
+def _begin(local: Tree, run: bytes, drive: Tree, caller: Caller, copied: Copied) -> Copied:
+    """Makes a run's directory there, with its state first if it has one."""
+    _make(drive, PLACE + run, caller)
+    if _listed(drive, PLACE + run) or not exists(local, run + _STATE):
+        return copied
+    return copied.with_file(copy_whole(local, run + _STATE, drive, PLACE + run + _STATE, caller))
+
+
+def _keep_file(
+    local: Tree, path: bytes, drive: Tree, caller: Caller, copied: Copied, *, may_change: bool
+) -> Copied:
+    """Of a run that goes on it is there by size and time of change, as rsync has it; any other by size."""
+    place = PLACE + path
+    if exists(drive, place):
+        mine, other = local.getattr(path), drive.getattr(place)
+        if (mine.size, mine.mtime_ns) == (other.size, other.mtime_ns):
+            return copied
+        if not may_change:
+            return copied if mine.size == other.size else copied.with_other(os.fsdecode(path[1:]))
+    return copied.with_file(copy_whole(local, path, drive, place, caller))
+
+
+def _end(local: Tree, run: bytes, drive: Tree) -> None:
+    """What a run has no more once it has ended well, its state last."""
+    for name in (_COVERAGE, _STATE):
+        if exists(drive, PLACE + run + name) and not exists(local, run + name):
+            drive.unlink(PLACE + run + name)
+
+
+def _sweep(drive: Tree, folder: bytes) -> None:
+    """What an interrupted copy left."""
+    for entry in drive.readdir(folder):
+        if stat.S_ISREG(entry.mode) and entry.name.startswith(_DRAFT):
+            drive.unlink(folder + b"/" + entry.name)
 
 
 def _keep_database(database: Path, drive: Tree, caller: Caller, copied: Copied) -> Copied:
-    """As it is at one moment, whoever writes in it; last, so that it names no file that is not there."""
+    """As it is at one moment, whoever writes in it, with what only the drive knows; last, so that it names no
+    file that is not there."""
     place = PLACE + _MEDIA + _DATABASE
     with tempfile.TemporaryDirectory(prefix="discordfs-keep-") as folder:
-        with (
-            closing(sqlite3.connect(database)) as old,
-            closing(sqlite3.connect(Path(folder, DATABASE))) as new,
-        ):
-            old.backup(new)
+        new, old = Path(folder, DATABASE), Path(folder, "old")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as target:
+            source.backup(target)
         snapshot = LocalTree(Path(folder))
-        if exists(drive, place) and has_same_contents(snapshot, _DATABASE, drive, place):
-            return copied
+        if exists(drive, place):
+            copy_whole(drive, place, snapshot, b"/old", Caller(os.geteuid(), os.getegid()))
+            if add_rows(new, old):
+                return copied
         return copied.with_file(copy_whole(snapshot, _DATABASE, drive, place, caller))

@@ -21,11 +21,12 @@ from discordfs.cli.unmounted import take
 from discordfs.compose import open_drive
 from discordfs.config import StateDirectory
 from discordfs.copying import Tree
-from discordfs.errors import BusyError, MissingError
+from discordfs.errors import BusyError, Damaged, MissingError
 from discordfs.localtree import LocalTree
 from discordfs.model import Caller
 
 KEPT = f"It is kept on the volume too, in {os.fsdecode(PLACE)}: 'discordfs recover' brings it back."
+_SHOWN = 5
 
 
 def check_volume(state: StateDirectory) -> None:
@@ -48,31 +49,42 @@ def _mountpoint(state: StateDirectory) -> Path | None:
 
 
 def keep_on_drive(state: StateDirectory, root: Path) -> None:
-    """Returns once everything is on Discord, and verified there."""
+    """Returns once everything is on Discord, and verified there. Raises Damaged when something that is there
+    already has changed here."""
     mounted = _mountpoint(state)
     if mounted is not None:
-        _told(_keep(root, LocalTree(mounted)))
+        copied = _keep(root, LocalTree(mounted))
         with shown_drain() as show:
             _check_taken(control.call(state.path, "barrier", {"verify": True}, show))
-        return
-    with ExitStack() as undo:
-        volume = take(state, None, undo)
-        drive = open_drive(state, volume.config, volume.config.settings, volume.account, volume.keys)
-        undo.callback(drive.close)
-        _told(_keep(root, drive.drive))
-        with shown_drain() as show:
-            _check_taken(drive.barrier({"verify": True}, show))
+    else:
+        with ExitStack() as undo:
+            volume = take(state, None, undo)
+            drive = open_drive(state, volume.config, volume.config.settings, volume.account, volume.keys)
+            undo.callback(drive.close)
+            copied = _keep(root, drive.drive)
+            with shown_drain() as show:
+                _check_taken(drive.barrier({"verify": True}, show))
+    _check_unchanged(root, copied)
 
 
 def _keep(root: Path, drive: Tree) -> Copied:
     with shown_progress("to the drive", "files") as progress:
-        return keep(root, drive, Caller(os.geteuid(), os.getegid()), progress)
-
-
-def _told(copied: Copied) -> None:
+        copied = keep(root, drive, Caller(os.geteuid(), os.getegid()), progress)
     click.echo(f"{copied.files} files ({human(copied.bytes)}) went to the drive", err=True)
+    return copied
 
 
 def _check_taken(answer: Mapping[str, Any]) -> None:
     if answer["lost"]:
         raise BusyError(f"not everything could be kept on the volume: {answer['lost']}")
+
+
+def _check_unchanged(root: Path, copied: Copied) -> None:
+    if not copied.others:
+        return
+    shown = ", ".join(copied.others[:_SHOWN])
+    more = f" and {len(copied.others) - _SHOWN} more" if len(copied.others) > _SHOWN else ""
+    raise Damaged(
+        f"files in {root} have changed that never should: {shown}{more}. What the volume has of them, in"
+        f" {os.fsdecode(PLACE)}, was left as it is: copy it over them"
+    )

@@ -21,13 +21,14 @@ from discordfs import control
 from discordfs.capture.media import cdn_of
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.icons import Icons
-from discordfs.clipping.keeping import CATALOGUE, DRIVE, Keeper, OnDrive
+from discordfs.clipping.keeping import CATALOGUE, DRIVE, Keeper, OnDrive, bring_back
 from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.store import BUCKET, CREDENTIALS, NOWHERE, Store, store_url
 from discordfs.clipping.workers import Board, Plan
 from discordfs.clipping.writer import Writer
 from discordfs.config import StateDirectory
 from discordfs.errors import MissingError, UsageError
+from discordfs.localtree import LocalTree
 
 KEEP = ("drive", "store", "none")
 _CALL_S = 120.0
@@ -91,7 +92,8 @@ class Storing:
 
 def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: str, keep: str) -> Storing:
     """What is asked for, else what was chosen before, else what the settings say. Where this machine has no
-    catalogue and the store keeps one, that is taken. Raises ConfigError, UsageError, Unavailable."""
+    catalogue and the store or the mounted drive keeps one, that is taken. Raises ConfigError, UsageError,
+    Unavailable."""
     settings, opened = environment(), None
     url = store or _before(directory, "store")
     if url != NOWHERE and (url or settings.get(BUCKET)):
@@ -101,6 +103,8 @@ def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: s
     keep = keep or _before(directory, "keep") or "none"
     if keep == "drive" and not state.has_volume():
         raise UsageError(f"there is no volume in {state.path} to keep clips on: 'discordfs init' makes one")
+    if keep == "drive":
+        _take_up_from_drive(directory, _mountpoint(state))
     return Storing(state, directory, api, opened, keep)
 
 
@@ -129,8 +133,15 @@ def _take_up(directory: ClipsDirectory, store: Store) -> None:
         return
     with directory.held():
         draft = directory.catalogue.with_suffix(".new")
-        draft.write_bytes(store.get(CATALOGUE))
+        store.get_file(CATALOGUE, draft)
         os.replace(draft, directory.catalogue)
+
+
+def _take_up_from_drive(directory: ClipsDirectory, mountpoint: Path | None) -> None:
+    """With the thumbnails; the catalogue comes last."""
+    if mountpoint is not None and not directory.catalogue.exists():
+        with directory.held():
+            bring_back(LocalTree(mountpoint), directory.path)
 
 
 def _mountpoint(state: StateDirectory) -> Path | None:

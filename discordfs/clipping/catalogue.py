@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from discordfs.clipping.schema import FIELDS, FORMAT, SHOWN, TABLES, clip_of, ro
 from discordfs.errors import FormatError
 
 __all__ = ["Catalogue", "Found", "Named"]
+
+_BATCH = 256
 
 
 class Catalogue:
@@ -62,6 +65,19 @@ class Catalogue:
         """Clips as they were met, any number of times in any order; how many were new."""
         with self._writing() as db:
             return self._merge_all(db, found)
+
+    def take_in(self, other: Catalogue) -> int:
+        """All that another catalogue knows of clips, posters and places; how many clips were new."""
+        new, batch = 0, list[Found]()
+        posters, places = cache(other.poster), cache(other.place)
+        for named in other.clips(with_hidden=True):
+            poster, place = posters(named.clip.poster), places(named.clip.channel)
+            if poster is not None and place is not None:
+                batch.append(Found(named.clip, poster, place))
+            if len(batch) == _BATCH:
+                new += self.merge(batch)
+                batch = []
+        return new + self.merge(batch)
 
     def _merge_all(self, db: sqlite3.Connection, found: Sequence[Found]) -> int:
         for place in {each.place: None for each in found}:

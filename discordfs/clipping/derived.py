@@ -45,7 +45,7 @@ class Derived:
         with self._guard:
             if not self._count:
                 shutil.rmtree(self._directory, ignore_errors=True)
-                self._directory.mkdir(mode=0o700, parents=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may go while it is used
             self._count += 1
             return self._count
 

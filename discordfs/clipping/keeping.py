@@ -2,8 +2,10 @@
 message; and the catalogue, so that it outlives the machine.
 
 A video counts as kept once the place has it whole and durably. The catalogue is the queue. Where the place
-is the drive, files lie in DRIVE in its root, put there through the mount; `bring_back` gets the catalogue and
-the thumbnails from there.
+has a catalogue that is not the one that was put there last, what that one knows is merged in before it is
+replaced: so whoever begins anew loses nothing of what was kept before. Where the place is the drive, files
+lie in DRIVE in its root, put there through the mount; `bring_back` gets the catalogue and the thumbnails from
+there.
 Limits: a video is on this disk once while it is copied. Errors: those of Discord, the store and the disk.
 Threading: `run` on a worker of its own.
 """
@@ -16,6 +18,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +45,8 @@ CATALOGUE = "catalogue.sqlite"
 CATALOGUE_EVERY_NS = 600 * 10**9
 """How often the catalogue is kept while clips are collected, and once more at the end."""
 
+_PUT = "put"  # the setting that has the stamp of what was put into the place last
+_OTHER = "other.sqlite"
 _STEP = 4 * 1024**2
 _BATCH = 20
 _TURN_S = 5.0
@@ -55,7 +60,10 @@ class Place(Protocol):
     """Where things are kept: store.Store, or a folder on the drive."""
 
     def put_file(self, name: str, source: Path) -> None: ...
+    def get_file(self, name: str, target: Path) -> None: ...
     def size(self, name: str) -> int | None: ...
+    def stamp(self, name: str) -> str: ...
+    def is_directory(self, path: Path) -> bool: ...
 
 
 def kept_name(sha256: str) -> str:
@@ -87,6 +95,17 @@ class OnDrive:
         except OSError as error:
             raise Unavailable(f"{path} could not be written: {error.strerror}") from error
 
+    def get_file(self, name: str, target: Path) -> None:
+        path = self._folder() / name
+        try:
+            shutil.copyfile(path, target)
+        except OSError as error:
+            raise Unavailable(f"{path} could not be copied: {error.strerror}") from error
+
+    def is_directory(self, path: Path) -> bool:
+        """Never this one: the state directory does not lie on the drive."""
+        return False
+
     def _sweep(self, folder: Path) -> None:
         """What a keeper that was killed left half made; there is one at a time."""
         if not self._is_swept:
@@ -95,8 +114,16 @@ class OnDrive:
             self._is_swept = True
 
     def size(self, name: str) -> int | None:
+        found = self._stat(name)
+        return None if found is None else found.st_size
+
+    def stamp(self, name: str) -> str:
+        found = self._stat(name)
+        return "" if found is None else f"{found.st_size} {found.st_mtime_ns}"
+
+    def _stat(self, name: str) -> os.stat_result | None:
         try:
-            return (self._folder() / name).stat().st_size
+            return (self._folder() / name).stat()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -105,7 +132,8 @@ class OnDrive:
 
 class Keeper:
     """Keeps clips that have been looked at, from `read` into `place`. `folder`: the catalogue's own, for what
-    is on its way, and with the thumbnails. `told` hears what goes wrong, "" once it goes well."""
+    is on its way, and with the thumbnails; it may be the place itself, which has the catalogue then. `told`
+    hears what goes wrong, "" once it goes well."""
 
     def __init__(
         self,
@@ -158,18 +186,33 @@ class Keeper:
         return len(clips)
 
     def keep_catalogue(self) -> None:
-        """The catalogue as it is now, if it has changed."""
-        version = self._catalogue.version()
-        if version == self._said:
+        """The catalogue as it is now, if it has changed. Raises FormatError when the place has one of a newer
+        release."""
+        if self._catalogue.version() == self._said or self._place.is_directory(self._folder):
             return
-        draft = self._folder / "keeping" / CATALOGUE
+        self._take_in_other()
+        version, draft = self._catalogue.version(), self._folder / "keeping" / CATALOGUE
         try:
             draft.unlink(missing_ok=True)
             self._catalogue.backup(draft)
             self._place.put_file(CATALOGUE, draft)
         finally:
             draft.unlink(missing_ok=True)
+        self._catalogue.set(_PUT, self._place.stamp(CATALOGUE))
         self._said = version
+
+    def _take_in_other(self) -> None:
+        """What another catalogue knows that the place has."""
+        if self._place.stamp(CATALOGUE) in ("", self._catalogue.setting(_PUT)):
+            return
+        draft = self._folder / "keeping" / _OTHER
+        try:
+            self._place.get_file(CATALOGUE, draft)
+            with closing(Catalogue(draft)) as other:
+                self._catalogue.take_in(other)
+        finally:
+            for left in draft.parent.glob(f"{_OTHER}*"):
+                left.unlink()
 
     def _keep(self, clip: Clip) -> None:
         draft = self._folder / "keeping" / str(clip.id)

@@ -32,6 +32,7 @@ NOWHERE = "none"
 """The store of those who want none."""
 
 _NEEDS = {"gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+_STAMPS = ("size", "etag", "ETag", "generation", "mtime", "updated", "ino")  # in the words of several
 SLOWEST = 50_000
 """Bytes a second, that a store is waited for."""
 
@@ -83,11 +84,14 @@ class Store:
         with source.open("rb") as old:
             self._into_directory(name, lambda file: shutil.copyfileobj(old, file))
 
-    def get(self, name: str) -> bytes:
-        """Raises MissingError when there is none."""
-        size = self.size(name) or 0
-        data: bytes = self._try(name, lambda: self._fs.cat_file(self._path(name), **self._limit(size)))
-        return data
+    def get_file(self, name: str, target: Path) -> None:
+        """The object's bytes into a local file. Raises MissingError when there is none."""
+        limit = self._limit(self.size(name) or 0)
+        self._try(name, lambda: self._fs.get_file(self._path(name), str(target), **limit))
+
+    def is_directory(self, path: Path) -> bool:
+        """Whether it is this local directory."""
+        return self.is_local and Path(self._root).absolute() == path.absolute()
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Bytes [start, start + length) of an object; fewer at its end. Raises MissingError."""
@@ -99,10 +103,12 @@ class Store:
 
     def size(self, name: str) -> int | None:
         """Bytes; None when there is no such object."""
-        try:
-            return int(self._try(name, lambda: self._fs.info(self._path(name), **self._limit()))["size"])
-        except MissingError:
-            return None
+        found = self._info(name)
+        return int(found["size"]) if found else None
+
+    def stamp(self, name: str) -> str:
+        """Another one whenever the object is another; "" when there is none."""
+        return " ".join(f"{key}={value}" for key, value in self._info(name).items() if key in _STAMPS)
 
     def remove(self, name: str) -> None:
         """Harmless when there is none."""
@@ -112,6 +118,16 @@ class Store:
             return
 
     # --- inside ---------------------------------------------------------------------------------------
+
+    def _info(self, name: str) -> Mapping[str, Any]:
+        """What the store says of an object; nothing when there is none."""
+        try:
+            found: Mapping[str, Any] = self._try(
+                name, lambda: self._fs.info(self._path(name), **self._limit())
+            )
+        except MissingError:
+            return {}
+        return found
 
     def _limit(self, size: int = 0) -> dict[str, float]:
         """Such programs repeat for a minute by themselves; whoever writes does that too, and says so."""

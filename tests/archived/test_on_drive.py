@@ -142,6 +142,71 @@ def test_nothing_that_is_here_is_overwritten(house: House, root: Path) -> None:
     assert mine.read_bytes() == b"newer\n"
 
 
+def test_what_broke_here_is_not_carried_to_the_drive(house: House, root: Path, tmp_path: Path) -> None:
+    """A run that is over does not change any more, nor do media: else a failing disk, or a slip of the hand,
+    would reach the copy too, with the next night's run."""
+    picture = "ab" + "0" * 62
+    store(root, b"picture", picture)
+    keep(root, house.drive, ME)
+    whole = contents(root)
+    (records,) = list(root.rglob("200.jsonl"))
+    records.write_bytes(b"broken\n")
+    (root / "media" / "ab" / picture).write_bytes(b"")
+    (meta,) = list(root.rglob("guild.meta.json")) or list(root.rglob("200.meta.json"))
+    meta.unlink()
+    kept = keep(root, house.drive, ME)
+    assert set(kept.others) == {str(records.relative_to(root)), f"media/ab/{picture}"}
+    bring_back(house.drive, tmp_path / "back")
+    assert contents(tmp_path / "back") == whole
+
+
+def test_an_archive_that_begins_anew_takes_nothing_from_the_one_that_is_kept(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    """After a disk was lost, before somebody thinks of `recover`."""
+    store(root, b"picture", "ab" + "0" * 62)
+    keep(root, house.drive, ME)
+    second = tmp_path / "second"
+    second.mkdir()
+    run(second, "2024-05-01", "later")
+    store(second, b"another", "cd" + "0" * 62)
+    assert keep(second, house.drive, ME).files > 2
+    assert keep(second, house.drive, ME).files == 0
+    bring_back(house.drive, tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(root) | contents(second)
+    with closing(sqlite3.connect(tmp_path / "back" / "media" / "media.sqlite")) as database:
+        names = {row[0][:2] for row in database.execute("SELECT sha256 FROM media")}
+    assert names == {"ab", "cd"}
+
+
+def test_a_run_whose_first_copy_was_interrupted_is_completed_when_it_has_ended(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    (meta,) = list(root.rglob("run.meta.json"))
+    (meta.parent / "state.json").write_text("{}")
+
+    class Breaking:
+        """The drive, whose disk is full at the last file."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.drive, name)
+
+        def create(self, path: bytes, mode: int, flags: int, caller: Caller) -> object:
+            if path.endswith(b"run.meta.json"):
+                raise NoSpace("the disk is full")
+            return house.drive.create(path, mode, flags, caller)
+
+    with pytest.raises(NoSpace):
+        keep(root, Breaking(), ME)  # type: ignore[arg-type]
+    (meta.parent / "state.json").unlink()
+    (grown,) = list(root.rglob("200.jsonl"))
+    with grown.open("ab") as file:
+        file.write(b'{"more": 1}\n')
+    assert keep(root, house.drive, ME).others == ()
+    bring_back(house.drive, tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(root)
+
+
 def test_derived_files_and_what_is_half_imported_stay_here(house: House, root: Path) -> None:
     (root / "views" / "S (1)").mkdir(parents=True)
     (root / "catalogue.sqlite").write_bytes(b"x")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from discordfs.clipping.model import Clip, Facts, Place, Poster
 from discordfs.clipping.record import alias_of, record_of
 from discordfs.clipping.store import CREDENTIALS, Store, store_url
 from discordfs.clipping.writer import Writer
-from discordfs.errors import ConfigError, MissingError, RemoteGone, Unavailable
+from discordfs.errors import ConfigError, FormatError, MissingError, RemoteGone, Unavailable
 from discordfs.localtree import LocalTree
 from tests.clips.stores import Gcs
 
@@ -211,14 +213,15 @@ def test_a_directory_has_whole_files_only(tmp_path: Path) -> None:
     store = Store((tmp_path / "there").as_uri(), {})
     store.put("a/b", b"old")
     store.put("a/b", b"newer")
-    assert store.get("a/b") == b"newer"
+    store.get_file("a/b", tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == b"newer"
     assert store.read("a/b", 1, 3) == b"ewe"
     assert [path.name for path in (tmp_path / "there" / "a").iterdir()] == ["b"]
     assert store.size("a/c") is None
     store.remove("a/b")
     store.remove("a/b")
     with pytest.raises(MissingError):
-        store.get("a/b")
+        store.get_file("a/b", tmp_path / "got")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Unavailable):
         Store((tmp_path / "file").as_uri(), {}).put("a/b", b"x")
@@ -338,6 +341,58 @@ def test_on_the_drive_it_waits_for_the_mount_and_comes_back(catalogue: Catalogue
     assert (other / "thumb" / "1.png").read_bytes() == b"png 1"
     assert bring_back(LocalTree(tmp_path), other) == 0
     assert not list((catalogue_folder(catalogue) / "keeping").iterdir())
+
+
+def another(tmp_path: Path, number: int) -> Catalogue:
+    made = Catalogue(tmp_path / "another" / "catalogue.sqlite")
+    take_in(made, number)
+    return made
+
+
+def test_who_begins_anew_replaces_nothing_that_is_kept(catalogue: Catalogue, tmp_path: Path) -> None:
+    """The place has the only word of clips that are deleted on Discord: a new catalogue takes it in before it
+    goes there, and the first one the new one's after that."""
+    place = Store((tmp_path / "there").as_uri(), {})
+    take_in(catalogue, 1)
+    keeper = keep(catalogue, place)
+    catalogue.deleted(HERE.channel, [each.clip.message for each in catalogue.clips()], 55)
+    keeper.keep_catalogue()
+    gone = standing(catalogue)
+    with closing(another(tmp_path, 2)) as new:
+        keep(new, place)
+        assert standing(new) == gone | {2: (0, sha(2))}
+    take_in(catalogue, 3)
+    keep(catalogue, place)
+    kept = Catalogue(tmp_path / "there" / "catalogue.sqlite", is_reader=True)
+    with closing(kept):
+        assert standing(kept) == gone | {2: (0, sha(2)), 3: (0, sha(3))}
+    assert not list((catalogue_folder(catalogue) / "keeping").iterdir())
+
+
+def test_what_is_no_catalogue_of_this_release_is_never_replaced(catalogue: Catalogue, tmp_path: Path) -> None:
+    place = Store((tmp_path / "there").as_uri(), {})
+    with closing(another(tmp_path, 2)) as new:
+        new.backup(tmp_path / "newer.sqlite")
+    with closing(sqlite3.connect(tmp_path / "newer.sqlite")) as database:
+        database.execute("PRAGMA user_version = 99")
+    place.put_file("catalogue.sqlite", tmp_path / "newer.sqlite")
+    take_in(catalogue, 1)
+    with pytest.raises(FormatError, match="take a newer discordfs"):
+        keep(catalogue, place)
+    place.put("catalogue.sqlite", b"something else")
+    with pytest.raises(sqlite3.DatabaseError):
+        keep(catalogue, place)
+    assert (tmp_path / "there" / "catalogue.sqlite").read_bytes() == b"something else"
+
+
+def test_beside_the_catalogue_itself_only_videos_are_kept(catalogue: Catalogue) -> None:
+    """Its own file must stay the one that is open."""
+    take_in(catalogue, 1)
+    file = catalogue_folder(catalogue) / "catalogue.sqlite"
+    before = file.stat().st_ino
+    keep(catalogue, Store(catalogue_folder(catalogue).as_uri(), {}))
+    assert file.stat().st_ino == before
+    assert (catalogue_folder(catalogue) / kept_name(sha(1))).read_bytes() == video(1)
 
 
 def test_a_drive_without_clips_brings_nothing(tmp_path: Path) -> None:

@@ -89,3 +89,16 @@ def test_what_cannot_keep_is_said_before_anything_is_asked_for(other: MountedDri
     assert "leave out -o" in done.stderr
     assert not (tmp_path / "out").exists()
     assert not other.state_dir.exists() or not any(other.state_dir.iterdir())
+
+
+def test_what_changed_here_is_told_and_stays_whole_there(home: MountedDrive) -> None:
+    home.mount()
+    run = captured(home)
+    (records,) = run.rglob(f"{home.emulator.channels[0]}.jsonl")
+    whole = records.read_bytes()
+    records.write_bytes(whole[:-10])
+    done = home.command("archive", "--to-drive", "channel", str(home.emulator.channels[0]))
+    assert done.returncode == 4
+    name = records.relative_to(run.parent)
+    assert f"have changed that never should: {name}" in " ".join(done.stderr.split())
+    assert (home.mountpoint / ".archive" / name).read_bytes() == whole

@@ -66,3 +66,21 @@ def test_a_kept_clip_outlives_its_message_and_the_machine(
     other.mount("--read-only")
     assert shown(other) == {"kept.mp4": kept}
     assert len(list((other.mountpoint / "clips" / "thumbs").iterdir())) == 1
+
+
+def test_who_loses_the_catalogue_gets_it_back_from_the_drive(
+    drives: tuple[MountedDrive, MountedDrive],
+) -> None:
+    """With the next sync: it must not put its own poor one in the place of what was kept."""
+    home, _ = drives
+    kept = film(1.0, "kept")
+    message = post(home.emulator, "kept.mp4", kept)
+    synced(home, "--fetch-history", "--keep")
+    delete(home.emulator, message)
+    home.emulator.control("POST", "clock", {"advance_s": 60})
+    synced(home)
+    shutil.rmtree(home.state_dir / "clips")
+    post(home.emulator, "new.mp4", film(1.0, "new"))
+    synced(home, "--keep")
+    assert shown(home).keys() == {"kept.mp4", "new.mp4"}
+    assert shown(home)["kept.mp4"] == kept
