@@ -43,9 +43,12 @@ DRIVE = ".clips"
 
 CATALOGUE = "catalogue.sqlite"
 CATALOGUE_EVERY_NS = 600 * 10**9
-"""How often the catalogue is kept while clips are collected, and once more at the end."""
+"""How often a catalogue of up to CATALOGUE_SIZE bytes is kept while clips are collected, a larger one less
+often the larger it is; and once more at the end."""
 
-_PUT = "put"  # the setting that has the stamp of what was put into the place last
+CATALOGUE_SIZE = 4 * 1024**2
+
+_PUT = "put"  # the setting that says which version was put into the place last, and the stamp it has there
 _OTHER = "other.sqlite"
 _STEP = 4 * 1024**2
 _BATCH = 20
@@ -149,7 +152,6 @@ class Keeper:
         self._clock, self._backoff = clock, backoff or Backoff()
         self._rounds = Rounds("clips are not kept for now", _TURN_S, told, self._backoff)
         self._refused: set[int] = set()
-        self._said = -1
         self._after = 0
         self._next_ns = 0
         make_directory(folder / "keeping")
@@ -164,8 +166,8 @@ class Keeper:
         while not stop.is_set() and self.step(stop):
             pass
         if stop.is_set() or self._clock() >= self._next_ns:
-            self.keep_catalogue()
-            self._next_ns = self._clock() + CATALOGUE_EVERY_NS
+            size = self.keep_catalogue()
+            self._next_ns = self._clock() + CATALOGUE_EVERY_NS * max(CATALOGUE_SIZE, size) // CATALOGUE_SIZE
 
     def is_idle(self) -> bool:
         """Whether all was tried that there is to keep, or nothing can be kept for now."""
@@ -185,26 +187,30 @@ class Keeper:
             self._after = 0
         return len(clips)
 
-    def keep_catalogue(self) -> None:
-        """The catalogue as it is now, if it has changed. Raises FormatError when the place has one of a newer
-        release."""
-        if self._catalogue.version() == self._said or self._place.is_directory(self._folder):
-            return
-        self._take_in_other()
-        version, draft = self._catalogue.version(), self._folder / "keeping" / CATALOGUE
+    def keep_catalogue(self) -> int:
+        """The catalogue as it is now, if it has changed since; how many bytes went. Raises FormatError when
+        the place has one of a newer release."""
+        if self._place.is_directory(self._folder):
+            return 0
+        version, stamp = self._catalogue.setting(_PUT).partition(" ")[::2]
+        there = self._place.stamp(CATALOGUE)
+        if there and there == stamp and version == str(self._catalogue.version()):
+            return 0
+        if there and there != stamp:
+            self._take_in_other()
+        version, draft = str(self._catalogue.version()), self._folder / "keeping" / CATALOGUE
         try:
             draft.unlink(missing_ok=True)
             self._catalogue.backup(draft)
+            size = draft.stat().st_size
             self._place.put_file(CATALOGUE, draft)
         finally:
             draft.unlink(missing_ok=True)
-        self._catalogue.set(_PUT, self._place.stamp(CATALOGUE))
-        self._said = version
+        self._catalogue.set(_PUT, f"{version} {self._place.stamp(CATALOGUE)}")
+        return size
 
     def _take_in_other(self) -> None:
-        """What another catalogue knows that the place has."""
-        if self._place.stamp(CATALOGUE) in ("", self._catalogue.setting(_PUT)):
-            return
+        """What the catalogue knows that the place has: another one than was put there last."""
         draft = self._folder / "keeping" / _OTHER
         try:
             self._place.get_file(CATALOGUE, draft)

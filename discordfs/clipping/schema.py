@@ -82,7 +82,7 @@ CREATE INDEX clip_expires ON clip(expires_ns) WHERE deleted_ns = 0;
 CREATE INDEX clip_waiting ON clip(id) WHERE look = 'waiting';
 CREATE INDEX clip_unwritten ON clip(changed) WHERE changed != written;
 CREATE TABLE setting(                -- "store": the place that `written` speaks of; "keep": where videos go;
-                                     -- "put": the stamp of the copy of this that was put there last
+                                     -- "put": of the copy that was put there last: version, and stamp there
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );

@@ -369,6 +369,19 @@ def test_who_begins_anew_replaces_nothing_that_is_kept(catalogue: Catalogue, tmp
     assert not list((catalogue_folder(catalogue) / "keeping").iterdir())
 
 
+def test_a_catalogue_that_has_not_changed_goes_nowhere(catalogue: Catalogue, tmp_path: Path) -> None:
+    """Also in the next run: `clips sync` may stand in a crontab."""
+    place = Store((tmp_path / "there").as_uri(), {})
+    take_in(catalogue, 1)
+    assert keep(catalogue, place).keep_catalogue() == 0
+    assert keep(catalogue, place).keep_catalogue() == 0
+    before = (tmp_path / "there" / "catalogue.sqlite").stat().st_ino
+    keep(catalogue, place)
+    assert (tmp_path / "there" / "catalogue.sqlite").stat().st_ino == before
+    take_in(catalogue, 2)
+    assert Keeper(catalogue, place, read, catalogue_folder(catalogue), lambda: 77).keep_catalogue() > 0
+
+
 def test_what_is_no_catalogue_of_this_release_is_never_replaced(catalogue: Catalogue, tmp_path: Path) -> None:
     place = Store((tmp_path / "there").as_uri(), {})
     with closing(another(tmp_path, 2)) as new:
