@@ -152,14 +152,17 @@ def import_media(root: Path, source: Path) -> int:
     return count
 
 
-def add_rows(database: Path, other: Path) -> bool:
-    """Adds what only the table in `other` knows of files to that in `database`; whether both say the same
-    then."""
+def add_rows(database: Path, other: Path) -> None:
+    """Adds what only the table in `other` knows of files to that in `database`."""
     with closing(open_store(database)) as new, closing(_opened(other)) as old:
         for columns, row in _known_files(old, new):
             _put_row(new, columns, row)
-        new.execute("PRAGMA journal_mode = DELETE")  # a file by itself
-        rows = (each.execute("SELECT * FROM media ORDER BY key") for each in (new, old))
+
+
+def same_rows(database: Path, other: Path) -> bool:
+    """Whether both tables say the same."""
+    with closing(_opened(database)) as one, closing(_opened(other)) as two:
+        rows = (each.execute("SELECT * FROM media ORDER BY key") for each in (one, two))
         return all(mine == its for mine, its in zip_longest(*rows))
 
 

@@ -16,11 +16,11 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from discordfs.archived.mediafiles import DATABASE, MEDIA, add_rows
+from discordfs.archived.mediafiles import DATABASE, MEDIA, add_rows, same_rows
 from discordfs.archived.root import MAKING, own_runs
 from discordfs.archived.runs import COVERAGE, STATE
 from discordfs.copying import Tree, copy, describe
@@ -88,7 +88,8 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
 
 
 def bring_back(drive: Tree, root: Path, tell: Told = lambda done, total: None) -> Copied:
-    """Copies what the drive has of an archive and `root` has not; the views are the caller's to make."""
+    """Copies what the drive has of an archive and `root` has not; the views are the caller's to make. A table
+    of media that is here learns what the drive's knows."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     local, me = LocalTree(root), Caller(os.geteuid(), os.getegid())
     copied, entries = Copied(), list(walk(drive, PLACE))[1:]
@@ -99,6 +100,9 @@ def bring_back(drive: Tree, root: Path, tell: Told = lambda done, total: None) -
             _make(local, place, me)
         elif not exists(local, place):
             copied = copied.with_file(copy_whole(drive, path, local, place, me))
+        elif place == _MEDIA + _DATABASE:
+            with _fetched(drive, path) as other:
+                add_rows(root / MEDIA / DATABASE, other)
     return copied
 
 
@@ -202,12 +206,22 @@ def _keep_database(database: Path, drive: Tree, caller: Caller, copied: Copied) 
     file that is not there."""
     place = PLACE + _MEDIA + _DATABASE
     with tempfile.TemporaryDirectory(prefix="discordfs-keep-") as folder:
-        new, old = Path(folder, DATABASE), Path(folder, "old")
+        new = Path(folder, DATABASE)
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(new)) as target:
             source.backup(target)
-        snapshot = LocalTree(Path(folder))
         if exists(drive, place):
-            copy_whole(drive, place, snapshot, b"/old", Caller(os.geteuid(), os.getegid()))
-            if add_rows(new, old):
-                return copied
-        return copied.with_file(copy_whole(snapshot, _DATABASE, drive, place, caller))
+            with _fetched(drive, place) as old:
+                add_rows(new, old)
+                if same_rows(new, old):
+                    return copied
+        with closing(sqlite3.connect(new)) as target:
+            target.execute("PRAGMA journal_mode = DELETE")  # a file by itself
+        return copied.with_file(copy_whole(LocalTree(Path(folder)), _DATABASE, drive, place, caller))
+
+
+@contextmanager
+def _fetched(drive: Tree, path: bytes) -> Iterator[Path]:
+    """A file of the drive as one of this disk, for a while."""
+    with tempfile.TemporaryDirectory(prefix="discordfs-keep-") as folder:
+        copy_whole(drive, path, LocalTree(Path(folder)), b"/fetched", Caller(os.geteuid(), os.getegid()))
+        yield Path(folder, "fetched")
