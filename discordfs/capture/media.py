@@ -234,8 +234,16 @@ class MediaStore:
 
     def _is_settled(self, key: str) -> bool:
         """It is here, or was tried in this run, or is gone for good."""
-        row = self._db.execute("SELECT sha256, refused FROM media WHERE key = ?", (key,)).fetchone()
-        return key in self._failed or (row is not None and (row[0] != "" or row[1] >= _REFUSALS))
+        query = "SELECT sha256, size, refused FROM media WHERE key = ?"
+        digest, size, refused = self._db.execute(query, (key,)).fetchone() or ("", 0, 0)
+        return key in self._failed or (self._has(digest, size) if digest else refused >= _REFUSALS)
+
+    def _has(self, sha256: str, size: int) -> bool:
+        """Whether the file is still there, and whole."""
+        try:
+            return place_in(self._directory, sha256).stat().st_size == size
+        except OSError:
+            return False
 
     def left_over(self) -> Iterator[list[Item]]:
         """What earlier runs could not have and this one has not tried, longest ago first, some at a time.

@@ -75,6 +75,23 @@ def test_attachments_are_kept_by_their_contents_and_fetched_once(server: Server,
     assert server.discord.stats()["cdn"]["requests"] == 0
 
 
+def test_a_file_that_was_lost_here_is_fetched_anew(server: Server, uploads: Uploads) -> None:
+    """The table alone is no proof: a disk was repaired, or a folder tidied up."""
+    one, two, three = uploads.post({"one": b"first", "two": b"second", "three": b"third"})
+    server.run("channel", server.channel, media=ATTACHMENTS)
+    for key, left in ((one, None), (two, b"sec")):
+        sha256 = rows(server)[f"attachment:{key}"]["sha256"]
+        path = server.root / "media" / sha256[:2] / sha256
+        path.unlink()
+        if left is not None:
+            path.write_bytes(left)
+    server.discord.control("POST", "/stats/reset")
+    server.run("channel", server.channel, media=ATTACHMENTS)
+    assert server.discord.stats()["cdn"]["requests"] == 2
+    wanted = {one: b"first", two: b"second", three: b"third"}
+    assert {key: kept(server, f"attachment:{key}") for key in wanted} == wanted
+
+
 def test_an_expired_link_is_renewed_through_its_message(server: Server, uploads: Uploads) -> None:
     (one,) = uploads.post({"one.bin": b"still there"})
     server.discord.fault(route="cdn", method="GET", nth=1, kind="status", status=404)
