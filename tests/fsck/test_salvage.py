@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from discordfs.config import Volume
-from discordfs.errors import Forbidden, OutcomeUnknown, RemoteGone, Unavailable
+from discordfs.errors import BusyError, Forbidden, OutcomeUnknown, RemoteGone, Unavailable
 from discordfs.fold import FoldState
 from discordfs.fsck.logcheck import log_copy
 from discordfs.logreading import LogReader
@@ -286,3 +286,26 @@ def test_a_new_channel_that_does_not_exist_changes_nothing(sailor: Patient) -> N
         Voyage(sailor).sail([CHANNELS[0]], to=12345)
     sailor.open()
     assert sailor.picture() == before
+
+
+@pytest.mark.parametrize("has_log", [True, False])
+def test_whoever_lost_the_volume_moves_nothing(sailor: Patient, has_log: bool) -> None:
+    """Another machine writes it: by the log, or, where that is gone, by what the index remembers."""
+    sailor.close()
+    if not has_log:
+        sailor.store.remove_channel(LOG_CHANNEL)
+    with Voyage(sailor).parts_without_uploads():
+        book = sailor.index.logbook
+        mine = book.me
+        if has_log:
+            book.me = bytes(len(mine))
+        else:
+            book.set_lost(True)
+        index_file, folder = sailor.root / "index.sqlite", sailor.root / "salvage"
+        salvager = Salvager(
+            sailor.index, sailor.chunks, index_file, folder, [CHANNELS[0]], HAVEN, lambda text: None
+        )
+        with pytest.raises(BusyError, match="only the writer can move a volume"):
+            salvager.check_writer(LogReader(sailor.chunks, LOG_CHANNEL))
+        book.me = mine
+        book.set_lost(False)
