@@ -187,6 +187,7 @@ def test_an_index_that_is_noise_is_built_anew_and_the_drive_goes_on(filled: Moun
     told = filled.command("fsck", "--repair")
     assert told.returncode == 0, told.stderr
     assert "--take-over" in told.stderr
+    filled.emulator.control("POST", "settings", {"time_scale": 10})
     filled.mount("--take-over")
     for name in ("one", "two"):
         assert (filled.mountpoint / name).read_bytes() == name.encode() + DATA
