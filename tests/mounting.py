@@ -19,9 +19,11 @@ from typing import Any, Self
 
 from discordfs import registry
 from discordfs.cli import mountpoint as places
+from tests.nursery import Nursery
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND_TIMEOUT_S = 120.0
+_nursery = Nursery()
 
 
 class EmulatorProcess:
@@ -90,17 +92,7 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """`discordfs ARGUMENTS`, with only what a command needs of this environment; `typed` is its input."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "discordfs", *map(str, arguments)],
-        cwd=cwd,
-        env=keep | (env or {}),
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=timeout,
-        check=False,
-        input=typed,
-    )
+    return _nursery.run([*map(str, arguments)], keep | (env or {}), cwd, typed, timeout)
 
 
 class MountedDrive:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,9 @@ def source(name: str, text: str) -> Source:
     return Source(name, ast.parse(text))
 
 
+@cache
 def house() -> list[Source]:
+    """All modules, read once: the rules change none of them."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
