@@ -23,6 +23,7 @@ from tests.mount.tools import (
     requests,
     reset,
     run,
+    settle_settings,
     sha256,
 )
 from tests.mounting import MountedDrive
@@ -65,8 +66,10 @@ def test_a_large_file_goes_up_once_and_is_read_in_small_parts(
     source, copy, large = tmp_path / "source", real_drive.mountpoint / "large", mib * MIB
     digest = random_file(source, large)
     reset(real_drive.emulator)
+    settle_settings(real_drive.emulator, bandwidth_bps=100_000_000)  # so that some must be under way at once
     run("cp", source, copy)
     real_drive.barrier(400)
+    settle_settings(real_drive.emulator, bandwidth_bps=0)
     stats = real_drive.stats()
     record_figures(
         f"{mib} MiB of random bytes",
