@@ -29,7 +29,7 @@ from discordfs.records import Header, RecordType, pack_header
 
 log = logging.getLogger(__name__)
 
-_POLL_S, _LONGEST_POLL_S = 0.5, 2.0
+_POLL_S, _LONGEST_POLL_S = 0.5, 4.0
 _POSTS = 5  # of a claim or an adoption whose answer got lost
 _SAYS_MORE = (RecordType.RECORD, RecordType.SNAPSHOT, RecordType.RELEASE)
 

@@ -376,7 +376,7 @@ def some(life: Life, count: int, seed: int) -> list[Moment]:
 def test_a_process_that_dies_at_any_step_loses_nothing(fuse_available: None, place: Path) -> None:
     life = live(place / "life", seed=1)
     assert sorts(life).keys() == {"data", "data with record", "record", "snapshot", "part", "deleted"}
-    found = wrongs(life, some(life, 40, seed=1), place)
+    found = wrongs(life, some(life, 60, seed=1), place)
     assert not found, "\n".join(found)
 
 

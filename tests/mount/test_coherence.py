@@ -138,7 +138,7 @@ def test_parts_rewritten_in_place_while_they_upload(real_drive: MountedDrive) ->
     assert path.read_bytes() == expected
 
 
-@pytest.mark.parametrize("staging", [8, pytest.param(64, marks=pytest.mark.long)])
+@pytest.mark.parametrize("staging", [8, 64])
 def test_a_file_four_times_the_size_of_staging_goes_through(real_drive: MountedDrive, staging: int) -> None:
     real_drive.umount()
     real_drive.remount("-o", f"staging_size={staging}M")

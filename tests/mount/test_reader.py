@@ -121,7 +121,7 @@ def test_no_newer_file_without_the_older_one_and_no_error(two: Two) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        for number in range(16):
+        for number in range(25):
             for name in ("a", "b"):
                 contents = bytes([48 + number]) * 3000
                 if number % 2:

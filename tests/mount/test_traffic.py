@@ -29,7 +29,7 @@ from tests.mount.tools import (
 from tests.mounting import MountedDrive
 
 
-@pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [3000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_small_files_are_a_few_messages(real_drive: MountedDrive, tmp_path: Path, count: int) -> None:
     source = tmp_path / "source"
     rng = random.Random(7)
