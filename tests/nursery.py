@@ -62,6 +62,8 @@ class Nursery:
                 return int(mine.recv(64))
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
+                mine.settimeout(None)
+                mine.recv(64)
                 return None
 
     def _begun(self) -> socket.socket:

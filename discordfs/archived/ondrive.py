@@ -68,10 +68,10 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
     entries = [found for folder in folders for found in walk(local, folder)]
     _make(drive, PLACE, caller)
     copied = Copied()
-    for run in runs:
+    unfinished = [run for run in runs if exists(local, run + _STATE)]
+    for run in unfinished:
         copied = _begin(local, run, drive, caller, copied)
     going_on = {run for run in runs if exists(drive, PLACE + run + _STATE)}
-    over = {run for run in going_on if not exists(local, run + _STATE)}
     for number, (path, is_folder) in enumerate(entries):
         tell(number + 1, len(entries))
         if is_folder:
@@ -81,7 +81,7 @@ def keep(root: Path, drive: Tree, caller: Caller, tell: Told = lambda done, tota
             copied = _keep_file(local, path, drive, caller, copied, may_change=_run_of(path) in going_on)
     if exists(local, _MEDIA + _DATABASE):
         copied = _keep_database(root / MEDIA / DATABASE, drive, caller, copied)
-    for run in over:
+    for run in going_on.difference(unfinished):
         _end(local, run, drive)
     drive.fsyncdir(PLACE)
     return copied
@@ -166,9 +166,9 @@ def _run_of(path: bytes) -> bytes:
 
 
 def _begin(local: Tree, run: bytes, drive: Tree, caller: Caller, copied: Copied) -> Copied:
-    """Makes a run's directory there, with its state first if it has one."""
+    """Where nothing is there of an unfinished run, its directory is made, with its state first."""
     _make(drive, PLACE + run, caller)
-    if _listed(drive, PLACE + run) or not exists(local, run + _STATE):
+    if _listed(drive, PLACE + run):
         return copied
     return copied.with_file(copy_whole(local, run + _STATE, drive, PLACE + run + _STATE, caller))
 

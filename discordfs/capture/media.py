@@ -192,7 +192,7 @@ class MediaStore:
         self._wait = wait
         self._lock = threading.Lock()
         self._busy: set[str] = set()
-        self._failed: set[str] = set()  # in this run: once is enough
+        self._failed: dict[str, str] = {}  # in this run, and why: once is enough
         self.cdn = cdn
         self.fetched = 0
         self.problems: list[str] = []
@@ -343,25 +343,30 @@ class MediaStore:
             self._db.execute(_WRITE, (item.key, *tried, item.channel, item.message, refused))
             self.fetched += not error
             if error:
-                self._failed.add(item.key)
+                self._failed[item.key] = error
             else:
-                self._failed.discard(item.key)
+                self._failed.pop(item.key, None)
 
     def _write_lost(self, item: Item, error: RemoteError) -> None:
         """No fresh address is to be had. Where the message is gone, nobody will be asked again."""
         is_gone, at = isinstance(error, RemoteGone), iso(self._clock())
         with self._lock:
             self._db.execute(_WRITE_LOST, (str(error), at, 0 if is_gone else item.message, item.key))
-            self._failed.add(item.key)
+            self._failed[item.key] = str(error)
 
     def failing(self) -> list[str]:
         """What is not here and was tried in this run or is to be tried by the next, for people."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT key, name, error, refused FROM media WHERE sha256 = '' ORDER BY key"
+                "SELECT key, name, error FROM media WHERE sha256 = '' AND refused < ?", (_REFUSALS,)
             ).fetchall()
-            told = [row for row in rows if row[0] in self._failed or row[3] < _REFUSALS]
-        return [*self.problems, *(f"{key} ({name}): {error}" for key, name, error, _ in told)]
+            told = {key: f"{key} ({name}): {error}" for key, name, error in rows}
+            told |= {key: f"{key} ({self._name(key)}): {error}" for key, error in self._failed.items()}
+        return [*self.problems, *(told[key] for key in sorted(told))]
+
+    def _name(self, key: str) -> str:
+        row = self._db.execute("SELECT name FROM media WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else ""
 
     def _note(self, problem: str) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,11 @@ class Catalogue:
         with self._writing() as db:
             return self._merge_all(db, found)
 
-    def take_in(self, other: Catalogue) -> int:
-        """All that another catalogue knows of clips, posters and places; how many clips were new."""
-        new, batch = 0, list[Found]()
-        posters, places = cache(other.poster), cache(other.place)
-        for named in other.clips(with_hidden=True):
-            poster, place = posters(named.clip.poster), places(named.clip.channel)
-            if poster is not None and place is not None:
-                batch.append(Found(named.clip, poster, place))
-            if len(batch) == _BATCH:
-                new += self.merge(batch)
-                batch = []
-        return new + self.merge(batch)
+    def take_in(self, other: Catalogue) -> None:
+        """All that another catalogue knows of clips, posters and places."""
+        found = other.found(with_hidden=True)
+        while batch := list(islice(found, _BATCH)):
+            self.merge(batch)
 
     def _merge_all(self, db: sqlite3.Connection, found: Sequence[Found]) -> int:
         for place in {each.place: None for each in found}:
@@ -418,6 +412,14 @@ class Catalogue:
         while rows := cursor.fetchmany(256):
             for row in rows:
                 yield Named(clip_of(row[:-4]), *row[-4:])
+
+    def found(self, *, with_hidden: bool = False) -> Iterator[Found]:
+        """The same, each with its poster and place."""
+        posters, places = cache(self.poster), cache(self.place)
+        for each in self.clips(with_hidden=with_hidden):
+            poster, place = posters(each.clip.poster), places(each.clip.channel)
+            if poster is not None and place is not None:
+                yield Found(each.clip, poster, place)
 
     def clip(self, id_: int) -> Clip | None:
         found = self._clips("id = ?", (id_,))

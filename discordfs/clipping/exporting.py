@@ -59,10 +59,8 @@ def export(
 
 def records(catalogue: Catalogue, *, with_deleted: bool = False) -> Iterator[tuple[Clip, str]]:
     """Each clip with its record as a line, the oldest first."""
-    for each in catalogue.clips(with_hidden=with_deleted):
-        poster, place = catalogue.poster(each.clip.poster), catalogue.place(each.clip.channel)
-        if poster is not None and place is not None:
-            yield each.clip, record_text(record_of(each.clip, poster, place))
+    for each in catalogue.found(with_hidden=with_deleted):
+        yield each.clip, record_text(record_of(each.clip, each.poster, each.place))
 
 
 def file_name(catalogue: Catalogue, clip: Clip) -> str:

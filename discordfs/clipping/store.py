@@ -91,7 +91,7 @@ class Store:
 
     def is_directory(self, path: Path) -> bool:
         """Whether it is this local directory."""
-        return self.is_local and Path(self._root).absolute() == path.absolute()
+        return self.is_local and Path(self._root).resolve() == path.resolve()
 
     def read(self, name: str, start: int, length: int) -> bytes:
         """Bytes [start, start + length) of an object; fewer at its end. Raises MissingError."""

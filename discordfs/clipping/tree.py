@@ -20,7 +20,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -29,13 +29,13 @@ from discordfs.clipping import gallery
 from discordfs.clipping.blocks import Place
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.derived import Derived
+from discordfs.clipping.exporting import records
 from discordfs.clipping.kept import KeptCopy, KeptPlace, open_kept
 from discordfs.clipping.listing import DIRECTORIES, Entry, Kind, Listing, Listings, Owner
 from discordfs.clipping.model import Poster
 from discordfs.clipping.naming import Names
 from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.reader import ClipReader, Playing
-from discordfs.clipping.record import record_of, record_text
 from discordfs.clipping.shelf import NOTHING, ClipRow, Shelf
 from discordfs.errors import (
     BadHandle,
@@ -331,12 +331,8 @@ class ClipsTree:
 
     def _write_records(self, directory: Path) -> None:
         with self._catalogue() as known, (directory / _RECORDS).open("w", encoding="ascii") as file:
-            posters, places = cache(known.poster), cache(known.place)
-            for clip, poster, place in (
-                (each.clip, posters(each.clip.poster), places(each.clip.channel)) for each in known.clips()
-            ):
-                if poster is not None and place is not None:
-                    file.write(f"{record_text(record_of(clip, poster, place))}\n")
+            for _, line in records(known):
+                file.write(f"{line}\n")
 
     @contextmanager
     def _catalogue(self) -> Iterator[Catalogue]:

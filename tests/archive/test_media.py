@@ -92,6 +92,20 @@ def test_a_file_that_was_lost_here_is_fetched_anew(server: Server, uploads: Uplo
     assert {key: kept(server, f"attachment:{key}") for key in wanted} == wanted
 
 
+def test_what_was_lost_here_and_is_gone_there_is_said_and_not_forgotten(
+    server: Server, uploads: Uploads
+) -> None:
+    """The file may turn up again, and then has to have its name."""
+    (one,) = uploads.post({"one": b"first"})
+    server.run("channel", server.channel, media=ATTACHMENTS)
+    sha256 = rows(server)[f"attachment:{one}"]["sha256"]
+    (server.root / "media" / sha256[:2] / sha256).unlink()
+    server.discord.control("POST", "/tamper", {"attachment_id": str(one), "kind": "delete"})
+    run = server.run("channel", server.channel, media=ATTACHMENTS)
+    assert any(str(one) in problem for problem in run.result.media_problems)
+    assert rows(server)[f"attachment:{one}"]["sha256"] == sha256
+
+
 def test_an_expired_link_is_renewed_through_its_message(server: Server, uploads: Uploads) -> None:
     (one,) = uploads.post({"one.bin": b"still there"})
     server.discord.fault(route="cdn", method="GET", nth=1, kind="status", status=404)
