@@ -80,6 +80,7 @@ def standing() -> Iterator[None]:
     chance = random.Random(0)
     with (
         patch("time.time", lambda: float(NOW_S)),
+        patch("discordfs.emulator.server.Clock", lambda *_: Clock(NOW_S, monotonic=lambda: 0.0)),
         patch("secrets.token_hex", lambda size: chance.randbytes(size).hex()),
         patch("secrets.token_urlsafe", lambda size: chance.randbytes(size).hex()),
     ):
@@ -92,7 +93,6 @@ def emulator(directory: Path) -> Iterator[Emulator]:
     with Loop("emulator") as loop:
         loop.call(discord.start(), TIMEOUT_S)
         try:
-            discord.context.clock = Clock(NOW_S, monotonic=lambda: 0.0)
             loop.call(seed_server(discord.context), TIMEOUT_S)
             yield discord
         finally:
