@@ -35,8 +35,9 @@ class LocalTree:
             raise NoEntry(os.fsdecode(path)) from None
 
     def readdir(self, path: bytes) -> Sequence[DirEntry]:
+        """What is removed while we look is not in it."""
         with os.scandir(self._at(path)) as entries:
-            return [_entry(each) for each in entries]
+            return [found for each in entries if (found := _entry(each))]
 
     def readlink(self, path: bytes) -> bytes:
         return os.readlink(self._at(path))
@@ -161,6 +162,9 @@ def _attr(status: os.stat_result) -> Attr:
     )
 
 
-def _entry(entry: os.DirEntry[bytes]) -> DirEntry:
-    status = entry.stat(follow_symlinks=False)
+def _entry(entry: os.DirEntry[bytes]) -> DirEntry | None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
     return DirEntry(entry.name, status.st_ino, stat.S_IFMT(status.st_mode))

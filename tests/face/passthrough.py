@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from discordfs import errors
 from discordfs.model import Attr, Caller, DirEntry, Opened, StatFs
@@ -78,8 +78,15 @@ class Passthrough:
             return attr_of(os.fstat(handle))
 
     def readdir(self, path: bytes) -> Sequence[DirEntry]:
+        """What is removed while we look is not in it: an error would be the whole directory's."""
+        found = []
         with translated(), os.scandir(self._at(path)) as entries:
-            return [DirEntry(e.name, e.inode(), e.stat(follow_symlinks=False).st_mode) for e in entries]
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    found.append(
+                        DirEntry(entry.name, entry.inode(), entry.stat(follow_symlinks=False).st_mode)
+                    )
+        return found
 
     def readlink(self, path: bytes) -> bytes:
         with translated():
