@@ -3,7 +3,8 @@
 Job: `save` copies them out of the drive as this machine has it, whole, into a directory beside the index, and
 writes down all that a file is (a plain directory may not be able to keep it). `PutBack` copies a saved
 directory into a tree, where nothing is ever overwritten: what is there and the same is let be, beside what is
-there and another the saved one gets a new name. Each can be begun again after an interruption. Limits:
+there and another the saved one gets a new name. `discard` removes a saved directory that is not needed any
+more. Each can be begun again after an interruption, and `sweep` clears away what that left. Limits:
 deletions, and changes of directories, are nobody's files: they are not saved. Errors: those of the trees;
 Damaged and RemoteGone of a file are told, and the others go on. Threading: one thread.
 """
@@ -30,6 +31,12 @@ from discordfs.model import NAME_MAX, Attr, Caller
 
 MANIFEST = ".json"
 """Beside a saved directory: its entries, in the order in which they are put back. With it, it is whole."""
+BEFORE = ".before"
+"""Beside a saved directory: what it was saved out of, the old index and what was staged."""
+
+_PARTIAL = ".partial"
+_GONE = ".gone"
+_DRAFT_SUFFIX = ".tmp"
 
 Progress = Callable[[int, int], None]
 
@@ -63,7 +70,7 @@ class Entry:
 def save(drive: Tree, paths: Iterable[bytes], place: Path, progress: Progress) -> list[str]:
     """Saves these of the drive into the directory `place`, whole and on disk when it has that name. Returns
     sentences about those of which not all bytes could be read: they are not in it."""
-    draft = place.with_name(f"{place.name}.partial")
+    draft = _beside(place, _PARTIAL)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
     tree, entries = LocalTree(draft), []
@@ -81,7 +88,7 @@ def save(drive: Tree, paths: Iterable[bytes], place: Path, progress: Progress) -
         progress(min(count, len(wanted)), len(wanted))
     _sync_tree(draft)
     said = [f"{shown(path)} cannot be read whole: {error}" for path, error in failed.items()]
-    _write_manifest(place.with_name(place.name + MANIFEST), entries, said)
+    _write_manifest(_beside(place, MANIFEST), entries, said)
     draft.rename(place)
     sync_directory(place.parent)
     return said
@@ -132,7 +139,7 @@ def _sync_tree(root: Path) -> None:
 
 
 def _write_manifest(path: Path, entries: Iterable[Entry], failed: Iterable[str]) -> None:
-    draft = path.with_suffix(".json.tmp")
+    draft = _beside(path, _DRAFT_SUFFIX)
     with draft.open("w", encoding="ascii") as file:
         json.dump({"entries": [_packed(entry) for entry in entries], "failed": list(failed)}, file)
         file.flush()
@@ -160,8 +167,53 @@ def _unpacked(data: dict[str, Any]) -> Entry:
 
 def read_manifest(saved: Path) -> tuple[list[Entry], list[str]]:
     """The entries of a saved directory, and sentences about what could not be saved."""
-    data = json.loads(saved.with_name(saved.name + MANIFEST).read_text(encoding="ascii"))
+    data = json.loads(_beside(saved, MANIFEST).read_text(encoding="ascii"))
     return [_unpacked(entry) for entry in data["entries"]], data["failed"]
+
+
+# --- what is saved --------------------------------------------------------------------------------------
+
+
+def pending(home: Path) -> list[Path]:
+    """The saved directories in `home` that are whole, the oldest first."""
+    return sorted(saved for saved in _named(home) if saved.is_dir())
+
+
+def discard(saved: Path) -> None:
+    """Removes a saved directory, at one stroke, and what it was saved out of. What could not be read whole is
+    still in that: it stays then."""
+    saved.rename(_beside(saved, _GONE))
+    sync_directory(saved.parent)
+    _remove_rest(saved)
+
+
+def sweep(home: Path) -> None:
+    """Removes what interrupted runs left in `home` of saving and discarding."""
+    for saved in _named(home):
+        if not saved.is_dir():
+            _remove_rest(saved)
+    for draft in home.glob(f"*{_PARTIAL}"):
+        shutil.rmtree(draft)
+    for draft in home.glob(f"*{MANIFEST}{_DRAFT_SUFFIX}"):
+        draft.unlink()
+
+
+def _remove_rest(saved: Path) -> None:
+    """The manifest last: by it the rest is found again."""
+    _, failed = read_manifest(saved)
+    for rest in (_beside(saved, _GONE), *([] if failed else [_beside(saved, BEFORE)])):
+        if rest.exists():
+            shutil.rmtree(rest)
+    _beside(saved, MANIFEST).unlink()
+
+
+def _named(home: Path) -> list[Path]:
+    """What manifests name, be it there or not."""
+    return [path.with_name(path.name.removesuffix(MANIFEST)) for path in home.glob(f"*{MANIFEST}")]
+
+
+def _beside(saved: Path, suffix: str) -> Path:
+    return saved.with_name(saved.name + suffix)
 
 
 # --- putting back ---------------------------------------------------------------------------------------

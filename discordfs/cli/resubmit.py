@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -44,11 +43,10 @@ from discordfs.model import Caller
 from discordfs.recovery import build_index, read_log
 from discordfs.remote.retrying import RetryingApi
 from discordfs.remote.setup import sees_others, who_am_i
-from discordfs.stranded import MANIFEST, PutBack, read_manifest, save, stranded_paths
+from discordfs.stranded import BEFORE, PutBack, discard, pending, read_manifest, save, stranded_paths, sweep
 from discordfs.tenure import Role, Wish
 
 ASK_TIMEOUT_S = 120.0
-_BEFORE = ".before"
 
 
 @click.command()
@@ -75,11 +73,12 @@ def resubmit(
         raise UsageError("--to copies the files elsewhere, so nothing has to be taken over")
     with ExitStack() as undo:
         volume = take(state, passphrase_file, undo)
+        sweep(_home(state))
         _save(state, volume)
-        if not _pending(state):
+        if not pending(_home(state)):
             click.echo("there is nothing that only this machine has")
             return
-        problems = [text for saved in _pending(state) for text in read_manifest(saved)[1]]
+        problems = [text for saved in pending(_home(state)) for text in read_manifest(saved)[1]]
         _rebuild(state, volume)
         if to is None:
             _put_into_drive(state, volume, take_over)
@@ -102,7 +101,7 @@ def _listed(state: StateDirectory) -> list[str]:
     with StateLock(state):
         saved = [
             os.fsdecode(entry.path)
-            for folder in _pending(state)
+            for folder in pending(_home(state))
             for entry in read_manifest(folder)[0]
             if not entry.is_parent
         ]
@@ -127,15 +126,6 @@ def _home(state: StateDirectory) -> Path:
     return state.path / "stranded"
 
 
-def _pending(state: StateDirectory) -> list[Path]:
-    """Saved directories that are whole, the oldest first."""
-    return sorted(
-        path.with_name(path.name.removesuffix(MANIFEST))
-        for path in _home(state).glob(f"*{MANIFEST}")
-        if path.with_name(path.name.removesuffix(MANIFEST)).is_dir()
-    )
-
-
 # --- saving -----------------------------------------------------------------------------------------------
 
 
@@ -154,7 +144,7 @@ def _save(state: StateDirectory, volume: Unmounted) -> None:
     finally:
         drive.close()
     click.echo(f"{len(paths) - len(problems)} files are saved in {place}", err=True)
-    _set_aside(state, place.with_name(place.name + _BEFORE))
+    _set_aside(state, place.with_name(place.name + BEFORE))
 
 
 def _set_aside(state: StateDirectory, aside: Path) -> None:
@@ -187,7 +177,8 @@ def _rebuild(state: StateDirectory, volume: Unmounted) -> None:
     """From the log, where the index went aside; also in a run that was interrupted then."""
     if state.index_file.exists():
         return
-    _set_aside(state, _pending(state)[-1].with_name(_pending(state)[-1].name + _BEFORE))
+    newest = pending(_home(state))[-1]
+    _set_aside(state, newest.with_name(newest.name + BEFORE))
     with ExitStack() as undo:
         there = connect(undo, volume.account, volume.keys, volume.config.volume.uid, None, 0)
         api = RetryingApi(there.remote)
@@ -214,14 +205,14 @@ def _put_into_drive(state: StateDirectory, volume: Unmounted, take_over: bool) -
             "into the drive, 'discordfs resubmit --to DIRECTORY' elsewhere"
         ) from error
     try:
-        for saved in _pending(state):
+        for saved in pending(_home(state)):
             _put(saved, drive.drive, strictly=True)
         with shown_drain() as show:
             drive.barrier({"verify": True}, show)
         if not drive.is_writer:
             raise BusyError(f"{drive.uploader.lost}: the files stay in {_home(state)}")
-        for saved in _pending(state):
-            _remove(saved)
+        for saved in pending(_home(state)):
+            discard(saved)
     finally:
         drive.close()
 
@@ -231,7 +222,7 @@ def _put_into_directory(state: StateDirectory, to: Path) -> None:
     if to == state.path or state.path in to.parents:
         raise UsageError(f"{to} lies inside the state directory")
     tree = LocalTree(to)
-    for saved in _pending(state):
+    for saved in pending(_home(state)):
         _put(saved, tree, strictly=os.geteuid() == 0)
     if tree.left_out:
         _tell(f"not kept in {to}: {', '.join(sorted(tree.left_out))}")
@@ -240,8 +231,8 @@ def _put_into_directory(state: StateDirectory, to: Path) -> None:
         if absolute(str(to)).startswith((mount.mountpoint, f"{mount.mountpoint}/")):
             with shown_drain() as show:
                 _check_taken(control.call(Path(mount.state_dir), "barrier", {"verify": True}, show))
-    for saved in _pending(state):
-        _remove(saved)
+    for saved in pending(_home(state)):
+        discard(saved)
 
 
 def _check_taken(answer: dict[str, Any]) -> None:
@@ -261,14 +252,3 @@ def _put(saved: Path, target: Tree, strictly: bool) -> None:
 def _described(places: dict[bytes, bytes]) -> Iterator[bytes]:
     for path, place in places.items():
         yield path if path == place else path + b" lies beside what is there, as " + place
-
-
-def _remove(saved: Path) -> None:
-    """The manifest after its directory: alone it counts for nothing. What could not be read whole is still in
-    what was set aside, which stays then."""
-    _, failed = read_manifest(saved)
-    shutil.rmtree(saved)
-    saved.with_name(saved.name + MANIFEST).unlink()
-    before = saved.with_name(saved.name + _BEFORE)
-    if before.exists() and not failed:
-        shutil.rmtree(before)

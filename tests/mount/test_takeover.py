@@ -211,6 +211,7 @@ def test_an_interruption_at_any_moment_loses_nothing(pair: Pair, tmp_path: Path)
     check_new(target, contents)
     assert (target / "both").read_bytes() == b"the loser's"
     assert sorted(path.name for path in target.iterdir()) == sorted(["new", "\udcff odd", "both", "same"])
+    assert not pair.saved()
 
 
 def test_whoever_unmounted_is_followed_without_being_told_to(pair: Pair) -> None:
