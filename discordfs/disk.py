@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 DRAFT = ".new-"
 """How the names of files begin that are not whole yet."""
+
+JOURNALS = ("-wal", "-shm", "-journal")
+"""How the names end of what SQLite has beside a database."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -61,6 +66,46 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.unlink(draft)
         raise
     sync_directory(path.parent)
+
+
+def new_database(path: Path, script: str) -> None:
+    """An SQLite file of what `script` makes, where there is none; its directory must be there. It is whole
+    from its first moment on: a process that ends in between leaves nobody a file without tables."""
+    if path.exists():
+        return
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(script)
+        content = database.serialize()
+    with _directory_lock(path.parent):
+        if path.exists():  # somebody else was faster
+            return
+        remove_journals(path)
+        with whole_file(path) as file:
+            file.write(content)
+
+
+def remove_journals(database: Path) -> None:
+    """What an earlier database of this name left beside it, before another one takes the name: SQLite would
+    carry it out on that one, whose pages are others (its document "How To Corrupt An SQLite Database")."""
+    for suffix in JOURNALS:
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def put_database(draft: Path, place: Path) -> None:
+    """A database that is whole and closed takes the name `place`; on disk when this returns."""
+    remove_journals(place)
+    os.replace(draft, place)
+    sync_directory(place.parent)
+
+
+@contextmanager
+def _directory_lock(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def boot_id() -> str:

@@ -9,7 +9,6 @@ and Discord's answers. Threading: one thread.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from discordfs.chunks import layout
 from discordfs.chunks.layout import Held
 from discordfs.chunkstore import ChunkStore
 from discordfs.codec import TRAILER_SIZE, parse_trailer
-from discordfs.disk import sync_directory
+from discordfs.disk import put_database
 from discordfs.errors import (
     ConfigError,
     Damaged,
@@ -176,8 +175,7 @@ def _move(draft: Path, place: Path) -> None:
         raise DiscordfsError(
             f"{draft} cannot be brought to disk: see whether the disk is full, and try again"
         )
-    os.replace(draft, place)
-    sync_directory(place.parent)
+    put_database(draft, place)
     _remove(draft)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from discordfs.archived.observing import Mark
 from discordfs.archived.ranges import Range
+from discordfs.disk import remove_journals
 
 _OUTPUT = 2
 """To be raised when the derived files are to look different: then all are made anew."""
@@ -150,8 +151,8 @@ class Catalogue:
         try:
             self._connection = _opened(path)
         except sqlite3.DatabaseError:
-            for ending in ("", "-wal", "-shm", "-journal"):
-                path.with_name(path.name + ending).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            remove_journals(path)
             self._connection = _opened(path)
 
     @property

@@ -22,7 +22,7 @@ from typing import Self
 
 from discordfs.archived.names import media_named
 from discordfs.archived.tails import new_file
-from discordfs.disk import make_directory
+from discordfs.disk import make_directory, new_database
 from discordfs.errors import Damaged
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ def _opened(database: Path) -> sqlite3.Connection:
 
 def open_store(database: Path) -> sqlite3.Connection:
     """A store's table, open; a power cut may take the last rows, which name nothing that is not there."""
+    new_database(database, SCHEMA)
     connection = sqlite3.connect(database, isolation_level=None, timeout=60.0, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

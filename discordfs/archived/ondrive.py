@@ -24,7 +24,7 @@ from discordfs.archived.mediafiles import DATABASE, MEDIA, add_rows, same_rows
 from discordfs.archived.root import MAKING, own_runs
 from discordfs.archived.runs import COVERAGE, STATE
 from discordfs.copying import Tree, copy, describe
-from discordfs.disk import DRAFT
+from discordfs.disk import DRAFT, remove_journals
 from discordfs.errors import EntryExists, NoEntry
 from discordfs.localtree import LocalTree
 from discordfs.model import Caller
@@ -99,6 +99,8 @@ def bring_back(drive: Tree, root: Path, tell: Told = lambda done, total: None) -
         if is_folder:
             _make(local, place, me)
         elif not exists(local, place):
+            if place == _MEDIA + _DATABASE:
+                remove_journals(root / MEDIA / DATABASE)
             copied = copied.with_file(copy_whole(drive, path, local, place, me))
         elif place == _MEDIA + _DATABASE:
             with _fetched(drive, path) as other:

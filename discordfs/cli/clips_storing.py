@@ -27,6 +27,7 @@ from discordfs.clipping.store import BUCKET, CREDENTIALS, NOWHERE, Store, store_
 from discordfs.clipping.workers import Board, Plan
 from discordfs.clipping.writer import Writer
 from discordfs.config import StateDirectory
+from discordfs.disk import put_database
 from discordfs.errors import MissingError, UsageError
 from discordfs.localtree import LocalTree
 
@@ -134,7 +135,7 @@ def _take_up(directory: ClipsDirectory, store: Store) -> None:
     with directory.held():
         draft = directory.catalogue.with_suffix(".new")
         store.get_file(CATALOGUE, draft)
-        os.replace(draft, directory.catalogue)
+        put_database(draft, directory.catalogue)
 
 
 def _take_up_from_drive(directory: ClipsDirectory, mountpoint: Path | None) -> None:

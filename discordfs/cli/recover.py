@@ -25,7 +25,7 @@ from discordfs.cli.common import human, shown_progress, state_of, state_option
 from discordfs.cli.passphrase import is_interactive, unlock
 from discordfs.compose import Account, Connection, connect
 from discordfs.config import Config, Settings, StateDirectory, StateLock, Volume, api_of
-from discordfs.disk import sync_directory
+from discordfs.disk import JOURNALS, put_database, sync_directory
 from discordfs.errors import ConfigError, Forbidden, MissingError, RemoteGone
 from discordfs.keys import KeyFile, VolumeKeys, write_key_file
 from discordfs.logreading import LogReader, Look, describe_holder, when
@@ -127,8 +127,7 @@ def _install(
     said = recovered.volume
     volume = Volume(key.volume.hex(), said.name, api, said.guild, said.log_channel, tuple(said.data_channels))
     state.save(Config(volume, settings))
-    os.replace(_draft(state), state.index_file)
-    sync_directory(state.path)
+    put_database(_draft(state), state.index_file)
     return recovered
 
 
@@ -148,15 +147,20 @@ def _write_key(state: StateDirectory, key: KeyFile, key_file: Path | None) -> No
 
 
 def _set_aside(state: StateDirectory) -> None:
-    """Staged bytes whose index is lost: of no use to the new one, which would delete them."""
+    """Staged bytes whose index is lost: of no use to the new one, which would delete them. And what SQLite
+    had beside that index, which it would carry out on the new one."""
     left = [place for place in (state.staging, state.outbox) if place.is_dir() and any(place.iterdir())]
+    journals = [state.index_file.with_name(state.index_file.name + suffix) for suffix in JOURNALS]
+    left += [place for place in journals if place.exists()]
     if not left:
         return
     aside = state.path / f"before-recovery-{datetime.now():%Y-%m-%d-%H%M%S}"
     aside.mkdir(mode=0o700)
     for place in left:
         place.rename(aside / place.name)
-    click.echo(f"what was staged here without an index lies in {aside}", err=True)
+    sync_directory(aside)
+    sync_directory(state.path)
+    click.echo(f"what was here without an index lies in {aside}", err=True)
 
 
 # --- on Discord -----------------------------------------------------------------------------------------

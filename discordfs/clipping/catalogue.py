@@ -26,6 +26,7 @@ from discordfs.clipping.merging import merged, merged_facts
 from discordfs.clipping.model import Clip, Facts, Found, Look, Named, Place, Poster
 from discordfs.clipping.naming import Names, clip_name, directory_name
 from discordfs.clipping.schema import FIELDS, FORMAT, SHOWN, TABLES, clip_of, row_of
+from discordfs.disk import new_database
 from discordfs.errors import FormatError
 
 __all__ = ["Catalogue", "Found", "Named"]
@@ -455,6 +456,8 @@ class Catalogue:
         return self._db().execute(query, values).fetchall() if self.exists else []
 
     def _make(self) -> None:
+        whole = f"{TABLES} PRAGMA user_version = {FORMAT};"
+        new_database(self._path, whole)
         db = self._db()
         found = int(db.execute("PRAGMA user_version").fetchone()[0])
         if found > FORMAT:
@@ -462,7 +465,7 @@ class Catalogue:
                 f"{self._path} is of format {found}, and this release knows {FORMAT}: take a newer discordfs"
             )
         if found == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+            db.executescript(f"BEGIN IMMEDIATE; {whole} COMMIT;")
 
     def _db(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._local, "db", None)

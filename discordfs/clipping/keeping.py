@@ -28,7 +28,7 @@ from discordfs.clipping.backoff import Backoff, Rounds
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
 from discordfs.copying import Tree
-from discordfs.disk import DRAFT, make_directory, sync_directory, whole_file
+from discordfs.disk import DRAFT, make_directory, remove_journals, sync_directory, whole_file
 from discordfs.errors import (
     BadRequest,
     Forbidden,
@@ -268,6 +268,7 @@ def bring_back(drive: Tree, folder: Path) -> int:
     if (folder / CATALOGUE).exists() or not exists(drive, root + b"/" + os.fsencode(CATALOGUE)):
         return 0
     make_directory(folder)
+    remove_journals(folder / CATALOGUE)
     local, me, count = LocalTree(folder), Caller(os.geteuid(), os.getegid()), 0
     thumbs = root + b"/thumb"
     entries = list(walk(drive, thumbs)) if exists(drive, thumbs) else []

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from discordfs.chunkstore import ChunkStore
 from discordfs.database import Database
-from discordfs.disk import make_directory, sync_directory, sync_files
+from discordfs.disk import make_directory, put_database, sync_directory, sync_files
 from discordfs.errors import ConfigError, Damaged, DiscordfsError, FormatError
 from discordfs.fsck import indexcheck, scavenging
 from discordfs.fsck.checking import Checker, Premises, Told
@@ -204,13 +204,9 @@ class Rebuilder:
         return Local(connection, self._premises.staging, self._premises.outbox)
 
     def _put(self) -> None:
-        """The old WAL goes first: it belongs to no other database."""
         if _beside(self._draft, "-wal").exists():
             raise DiscordfsError(f"{self._draft} cannot be brought to disk: see whether the disk is full")
-        for suffix in ("-wal", "-shm"):
-            _beside(self._premises.index, suffix).unlink(missing_ok=True)
-        os.replace(self._draft, self._premises.index)
-        sync_directory(self._premises.index.parent)
+        put_database(self._draft, self._premises.index)
 
 
 # --- reading a damaged database -------------------------------------------------------------------

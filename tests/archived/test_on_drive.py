@@ -17,6 +17,7 @@ from discordfs.localtree import LocalTree
 from discordfs.model import Caller
 from tests.archived.making import RunMaker, at, id_at, message
 from tests.fs.conftest import House
+from tests.lostwal import leave_wal
 
 ME = Caller(os.geteuid(), os.getegid())
 
@@ -69,6 +70,7 @@ def test_what_comes_back_is_what_went(house: House, root: Path, tmp_path: Path) 
     store(root, b"picture", "ab" + "0" * 62)
     assert keep(root, house.drive, ME).files > 2
     back = tmp_path / "back"
+    leave_wal(back / "media" / "media.sqlite")
     bring_back(house.drive, back)
     assert contents(back) == contents(root)
     for path in root.rglob("*.jsonl"):

@@ -26,6 +26,7 @@ from discordfs.clipping.writer import Writer
 from discordfs.errors import ConfigError, FormatError, MissingError, RemoteGone, Unavailable
 from discordfs.localtree import LocalTree
 from tests.clips.stores import Gcs
+from tests.lostwal import leave_wal
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs does so, a part at a time
 
@@ -332,6 +333,7 @@ def test_on_the_drive_it_waits_for_the_mount_and_comes_back(catalogue: Catalogue
     assert "not mounted" in said[0]
     assert (tmp_path / ".clips" / kept_name(sha(1))).read_bytes() == video(1)
     other = tmp_path / "other machine"
+    leave_wal(other / "catalogue.sqlite")
     assert bring_back(LocalTree(tmp_path), other) == 3
     restored = Catalogue(other / "catalogue.sqlite")
     try:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.clips.shown import film, post
 from tests.clips.stores import Gcs
+from tests.lostwal import leave_wal
 from tests.mounting import EmulatorProcess, run_command
 
 
@@ -48,6 +49,7 @@ def test_the_bucket_of_the_settings_has_it_all_and_another_machine_goes_on(
     sha256 = hashlib.sha256(video).hexdigest()
     assert gcs.get(f"kept/{sha256[:2]}/{sha256}") == video
     assert f"thumb/{record['Id']}.png" in gcs.names()
+    leave_wal(tmp_path / "two" / "clips" / "catalogue.sqlite")
     other = sync(emulator, tmp_path / "two", gcs.environment)
     assert other.returncode == 0, other.stderr
     assert "0 new clips; 1 are known" in other.stderr

@@ -269,6 +269,30 @@ def test_a_volume_that_lost_its_index_never_begins_anew(
     assert (drive.mountpoint / "file").read_bytes() == b"contents"
 
 
+def test_the_wal_of_a_lost_index_is_not_carried_out_on_the_recovered_one(
+    made: tuple[MountedDrive, dict[str, Any]],
+) -> None:
+    """SQLite takes any WAL of the right name for the database's own."""
+    drive, _ = made
+    for number in range(300):
+        (drive.mountpoint / f"file {number}").write_bytes(b"contents %d" % number)
+    drive.barrier()
+    for number in range(150):
+        (drive.mountpoint / f"file {number}").unlink()
+    drive.kill9()
+    index = drive.state_dir / "index.sqlite"
+    assert index.with_name("index.sqlite-wal").stat().st_size > 0
+    index.unlink()
+    done = drive.command("recover")
+    assert done.returncode == 0, done.stderr
+    drive.emulator.control("POST", "settings", {"time_scale": 10})
+    drive.mount("--take-over")
+    found = {path.name: path.read_bytes() for path in drive.mountpoint.iterdir()}
+    assert found == {f"file {number}": b"contents %d" % number for number in range(300)}
+    drive.umount()
+    assert drive.command("fsck").returncode == 0
+
+
 def test_a_recovery_that_is_killed_leaves_nothing_that_a_mount_takes_for_whole(
     made: tuple[MountedDrive, dict[str, Any]], other: MountedDrive
 ) -> None:
