@@ -216,6 +216,14 @@ class ChunkStore:
         second or so. The local clock before the first answer."""
         return self._store.now_ns()
 
+    def asking_ns(self, channel: int) -> int:
+        """Discord's time (epoch ns) for whoever lists this channel next, and concludes from what is not shown.
+        The local clock may be minutes away: where no answer has told the time yet, one message is asked for
+        first. Raises as `list_after`."""
+        if not self._store.knows_time():
+            self._ask(self._store.list(channel, limit=1), self._read_timeout)
+        return self._store.now_ns()
+
     def list_after(self, channel: int, after: int) -> list[Message]:
         """Every message with an id above `after` that the listing shows by now, oldest first; all pages, at
         once. Raises RemoteGone (no such channel), Unavailable, and Discord's other answers."""

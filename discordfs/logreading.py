@@ -61,7 +61,7 @@ class LogReader:
 
     def look(self, state: FoldState) -> Look:
         """What the log says from that settled point on. Raises as the listing does."""
-        asked_ns = self._chunks.now_ns()
+        asked_ns = self._chunks.asking_ns(self.channel)
         return self.fold(state, self._chunks.list_after(self.channel, state.list_after()), asked_ns)
 
     def fold(self, state: FoldState, messages: Iterable[Message], asked_ns: int) -> Look:

@@ -38,7 +38,7 @@ def check_index_is_there(
     lost = f"the index {place} is missing"
     if not is_reachable:
         raise Unavailable(f"{lost}, and Discord cannot be asked now whether the volume has ever been used")
-    asked_ns = chunks.now_ns()
+    asked_ns = chunks.asking_ns(reader.channel)
     messages = chunks.list_after(reader.channel, 0)
     look = reader.fold(FoldState(), messages, asked_ns)
     if look.messages or look.unreadable:

@@ -123,7 +123,7 @@ def hidden(messages: Iterable[Message], me: int) -> int:
 def read_log(chunks: ChunkStore, reader: LogReader, me: int, sees_others: bool) -> Look:
     """All of the log. `me` is the bot, `sees_others` whether it may see what others write. Raises Forbidden
     where it may not and others wrote, ConfigError when the key opens nothing, MissingError without a log."""
-    asked_ns = chunks.now_ns()
+    asked_ns = chunks.asking_ns(reader.channel)
     messages = chunks.list_after(reader.channel, 0)
     if not sees_others and hidden(messages, me):
         raise Forbidden(NO_INTENT.format(channel=reader.channel))

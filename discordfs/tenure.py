@@ -192,7 +192,7 @@ class Tenure:
         """A look begun when every listing has to show all that was written before our claim."""
         end_ns = self._chunks.now_ns() + int(4 * self._lag_s * 1e9)
         while True:
-            asked_ns = self._chunks.now_ns()
+            asked_ns = self._chunks.asking_ns(self._reader.channel)
             look = self._reader.look(self._book.state())
             self._refuse_others(look)
             due_ns = look.fold.adoption_due_ns if look.fold.claim else end_ns

@@ -20,8 +20,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests import dying
+
 ROOT = Path(__file__).resolve().parents[1]
-_PRELOADED = ("init", "mount", "recover", "resubmit", "status", "umount", "fsck", "gc")
+_PRELOADED = ("init", "mount", "recover", "resubmit", "status", "umount", "fsck", "gc", "archive", "clips")
 _MOST = 65_536  # bytes of a request
 
 
@@ -117,6 +119,7 @@ def _run(request: dict[str, object], files: Sequence[int]) -> int:
     os.environ.update(env)
     os.chdir(str(request["cwd"]))
     sys.argv = ["discordfs", *arguments]
+    dying.arm(os.environ)
     return main()
 
 

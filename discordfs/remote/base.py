@@ -115,6 +115,9 @@ class MessageStore(Protocol):
         """Discord's time (epoch ns) as its answers tell it, to a second or so; the local clock before the
         first answer. May step back by as much. Callable from any thread."""
 
+    def knows_time(self) -> bool:
+        """Whether an answer has told Discord's time. Callable from any thread."""
+
     def traffic(self) -> Traffic:
         """Counts since the store was made. Callable from any thread."""
 

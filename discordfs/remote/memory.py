@@ -129,6 +129,9 @@ class MemoryStore:
     def now_ns(self) -> int:
         return self._clock()
 
+    def knows_time(self) -> bool:
+        return True
+
     def traffic(self) -> Traffic:
         return self._counter.snapshot()
 

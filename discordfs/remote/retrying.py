@@ -200,6 +200,9 @@ class RetryingStore:
     def now_ns(self) -> int:
         return self._store.now_ns()
 
+    def knows_time(self) -> bool:
+        return self._store.knows_time()
+
     def traffic(self) -> Traffic:
         return self._store.traffic()
 

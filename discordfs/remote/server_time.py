@@ -29,6 +29,10 @@ class ServerTime:
             return
         self._began_ns = int(date.timestamp() * 1e9) - self._elapsed_ns()
 
+    @property
+    def is_known(self) -> bool:
+        return self._began_ns is not None
+
     def now_ns(self) -> int:
         began = self._began_ns
         return self._clock() if began is None else began + self._elapsed_ns()

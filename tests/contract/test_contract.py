@@ -187,6 +187,7 @@ def test_a_watcher_hears_of_posts_and_deletions_until_it_ends(rig: Rig) -> None:
 def test_the_stores_time_is_that_of_its_messages(rig: Rig) -> None:
     """Grace before deletion, and where a listing begins to look, are counted in it."""
     message = rig.post(content="now")
+    assert rig.store.knows_time()
     assert abs(rig.store.now_ns() - snowflake_ns(message.id)) < 5 * 10**9
     now = rig.store.now_ns()
     assert snowflake_ns(rig.post(content="later").id) > now - 2 * 10**9

@@ -293,6 +293,26 @@ def test_the_wal_of_a_lost_index_is_not_carried_out_on_the_recovered_one(
     assert drive.command("fsck").returncode == 0
 
 
+def test_what_was_recovered_is_sound_though_the_clock_is_slow(
+    emulator: EmulatorProcess, other: MountedDrive, tmp_path: Path
+) -> None:
+    """What the log says is judged by Discord's time, from the first question on."""
+    emulator.control("POST", "clock", {"advance_s": 900})
+    drive = MountedDrive(emulator, tmp_path / "drive")
+    try:
+        told = drive.init()
+        drive.mount()
+        (drive.mountpoint / "file").write_bytes(b"contents")
+        drive.umount()
+    finally:
+        drive.close()
+    emulator.control("POST", "clock", {"advance_s": 60})
+    done = other.command("recover", typed=told["recovery_code"])
+    assert done.returncode == 0, done.stderr
+    done = other.command("fsck")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_recovery_that_is_killed_leaves_nothing_that_a_mount_takes_for_whole(
     made: tuple[MountedDrive, dict[str, Any]], other: MountedDrive
 ) -> None:

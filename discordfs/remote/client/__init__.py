@@ -226,6 +226,9 @@ class DiscordRemote:
     def now_ns(self) -> int:
         return self._server_time.now_ns()
 
+    def knows_time(self) -> bool:
+        return self._server_time.is_known
+
     def traffic(self) -> Traffic:
         return self._counter.snapshot()
 

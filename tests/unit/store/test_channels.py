@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from discordfs.errors import RemoteGone
-from discordfs.remote.base import Hint, snowflake_ns
+from discordfs.remote.base import Hint, Message, snowflake_ns
 from discordfs.remote.memory import MemoryStore
 from tests.unit.store.conftest import CHANNEL, Desk, MakeDesk, message_of
 
@@ -79,3 +80,34 @@ def test_a_post_is_found_by_discords_time(make_desk: MakeDesk, noise: bytes) -> 
     assert abs(snowflake_ns(chunk.message) - since) < 10**9
     assert desk.chunks.find(sealed, CHANNEL, since) == chunk
     assert desk.chunks.find(sealed, CHANNEL, since + HOUR) is None
+
+
+class Timeless(MemoryStore):
+    """A Discord whose time is not known before its first answer: this machine's clock is an hour slow."""
+
+    is_known = False
+
+    def knows_time(self) -> bool:
+        return self.is_known
+
+    def now_ns(self) -> int:
+        return super().now_ns() - (0 if self.is_known else HOUR)
+
+    async def list(self, *arguments: Any, **more: Any) -> list[Message]:
+        self.is_known = True
+        return await super().list(*arguments, **more)
+
+
+def test_what_a_listing_shows_is_judged_by_discords_time_from_the_first_one_on(make_desk: MakeDesk) -> None:
+    desk = make_desk(Timeless([CHANNEL]))
+    newest = post_many(desk, 3)[-1]
+    assert desk.chunks.now_ns() < snowflake_ns(newest)
+    assert desk.chunks.asking_ns(CHANNEL) >= snowflake_ns(newest)
+    assert desk.requests("GET /channels/{id}/messages") == 1
+    desk.chunks.asking_ns(CHANNEL)
+    assert desk.requests("GET /channels/{id}/messages") == 1
+
+
+def test_where_there_is_no_channel_that_is_said_at_once(make_desk: MakeDesk) -> None:
+    with pytest.raises(RemoteGone):
+        make_desk(Timeless([CHANNEL])).chunks.asking_ns(CHANNEL + 1)

@@ -1,0 +1,262 @@
+"""Commands die at each of their steps: the same command goes on, and ends as if nothing had been.
+
+A step is what a command does to its state directory or to a database in it (tests/dying.py). Before each
+death all is as it was before the command; after it the command is given again, as people do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.dying import dies, steps
+from tests.mounting import ROOT, EmulatorProcess, MountedDrive, new_drive, run_command
+
+FILES = {f"folder {number % 3}/file {number}": b"contents %d" % number for number in range(30)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """An emulator, and a state directory as it is before the command."""
+
+    emulator: EmulatorProcess
+    before: Path
+    typed: str = ""
+    guild: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """`arguments` are given, until they end well; what `outcome` says then is the same whenever the process
+    died. `{root}` in an argument is the directory that holds the state directory."""
+
+    stage: Callable[[Path], Iterator[Stage]]
+    arguments: tuple[str, ...]
+    outcome: Callable[[Scene], object]
+    done: tuple[int, ...] = (0,)
+    again: tuple[str, ...] = ()
+    had_ended: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One time of a play, in a directory of its own."""
+
+    play: Play
+    stage: Stage
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def run(self, *arguments: str, at: int = -1) -> subprocess.CompletedProcess[str]:
+        guild = self.stage.guild
+        given = [each.replace("{root}", str(self.root)).replace("{guild}", guild) for each in arguments]
+        env = self.stage.emulator.environment() | {"DISCORDFS_STATE_DIR": str(self.state)}
+        if at >= 0:
+            env |= dies(at, self.root, self.root / "steps")
+        return run_command(*given, env=env, typed=self.stage.typed)
+
+    def begin(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(self.stage.before, self.root, symlinks=True)
+
+    def whole(self) -> int:
+        """To its end, and how many steps that takes."""
+        self.begin()
+        done = self.run(*self.play.arguments, at=sys.maxsize)
+        assert done.returncode in self.play.done, done.stderr
+        return steps(self.root / "steps")
+
+    def dies(self, at: int) -> None:
+        self.begin()
+        done = self.run(*self.play.arguments, at=at)
+        assert done.returncode in (-signal.SIGKILL, *self.play.done), done.stderr
+        if done.returncode != -signal.SIGKILL:
+            return
+        done = self.run(*(self.play.again or self.play.arguments))
+        is_refused = bool(self.play.had_ended) and self.play.had_ended in done.stderr
+        assert is_refused or done.returncode in self.play.done, f"after its death at step {at}: {done.stderr}"
+
+
+class SeededEmulator(EmulatorProcess):
+    """A server with a little of everything."""
+
+    def start(self) -> None:
+        self._arguments = [*self._arguments, "--seed"]
+        super().start()
+
+
+# --- where they play --------------------------------------------------------------------------------------
+
+
+def volume(place: Path) -> Iterator[tuple[EmulatorProcess, MountedDrive]]:
+    with (
+        EmulatorProcess(place / "discord", ["rate_limits=off", "time_scale=10"]) as emulator,
+        new_drive(emulator, place / "home") as drive,
+    ):
+        for name, data in FILES.items():
+            (drive.mountpoint / name).parent.mkdir(exist_ok=True)
+            (drive.mountpoint / name).write_bytes(data)
+        drive.barrier()
+        yield emulator, drive
+
+
+def empty_machine(place: Path) -> Iterator[Stage]:
+    for emulator, drive in volume(place):
+        drive.umount()
+        (place / "before").mkdir()
+        shutil.copy(drive.state_dir / "key", place / "before" / "key")
+        yield Stage(emulator, place / "before")
+
+
+def lost_index(place: Path) -> Iterator[Stage]:
+    """The mount was killed, and the index is gone, without its WAL."""
+    for emulator, drive in volume(place):
+        (drive.mountpoint / "new").write_bytes(b"not sent")
+        drive.kill9()
+        kept_state(drive, place / "before")
+        (place / "before" / "state" / "index.sqlite").unlink()
+        yield Stage(emulator, place / "before")
+
+
+def damaged_index(place: Path) -> Iterator[Stage]:
+    for emulator, drive in volume(place):
+        drive.umount()
+        kept_state(drive, place / "before")
+        with (place / "before" / "state" / "index.sqlite").open("r+b") as file:
+            file.seek(100)
+            file.write(random.Random(1).randbytes(20_000))
+        yield Stage(emulator, place / "before")
+
+
+def loser(place: Path) -> Iterator[Stage]:
+    """Another machine took the volume over, before what is new here was sent."""
+    for emulator, drive in volume(place):
+        winner = MountedDrive(emulator, place / "winner")
+        try:
+            winner.checked("recover", "--key-file", drive.state_dir / "key")
+            os.kill(drive.pid(), signal.SIGSTOP)
+            winner.mount("--take-over")
+            os.kill(drive.pid(), signal.SIGCONT)
+            emulator.stop()
+            (drive.mountpoint / "new").write_bytes(b"only here")
+            drive.kill9()
+            emulator.start()
+        finally:
+            winner.close()
+        kept_state(drive, place / "before")
+        (place / "before" / "target").mkdir()
+        yield Stage(emulator, place / "before")
+
+
+def server(place: Path) -> Iterator[Stage]:
+    """A server with a little of everything, and no volume."""
+    with SeededEmulator(place / "discord", ["rate_limits=off", "time_scale=10"]) as emulator:
+        (place / "before").mkdir()
+        yield Stage(emulator, place / "before", guild=str(emulator.guild))
+
+
+def kept_state(drive: MountedDrive, place: Path) -> None:
+    sockets = shutil.ignore_patterns("*.sock", "cache")
+    shutil.copytree(drive.state_dir, place / "state", ignore=sockets)
+
+
+# --- what is the same in the end --------------------------------------------------------------------------
+
+
+def on_the_drive(scene: Scene) -> object:
+    """Files and their contents, and whether the drive is sound."""
+    done = scene.run("fsck")
+    assert done.returncode == 0, done.stdout + done.stderr
+    drive = MountedDrive(scene.stage.emulator, scene.root)
+    try:
+        drive.mount("--read-only")
+        return contents(drive.mountpoint)
+    finally:
+        drive.close()
+
+
+def in_the_target(scene: Scene) -> object:
+    assert not list((scene.state / "stranded").iterdir())
+    return contents(scene.root / "target")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def clips_known(scene: Scene) -> object:
+    listed = scene.run("clips", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    known = [json.loads(line) for line in listed.stdout.splitlines()]
+    kept = contents(scene.state / "clips" / "kept")
+    thumbs = sorted(path.name for path in (scene.state / "clips" / "thumb").iterdir())
+    return sorted(each["id"] for each in known), kept, thumbs
+
+
+def archived(scene: Scene) -> object:
+    """Each message once, in its channel."""
+    views = scene.state / "archive" / "views"
+    return {
+        str(path.relative_to(views)): [json.loads(line)["id"] for line in path.open()]
+        for path in views.rglob("messages.jsonl")
+    }
+
+
+PLAYS = {
+    "recover": Play(empty_machine, ("recover", "--key-file", "{root}/key"), on_the_drive, had_ended="holds a volume already"),
+    "recover-lost-index": Play(lost_index, ("recover",), on_the_drive, had_ended="holds a volume already"),
+    "resubmit": Play(loser, ("resubmit", "--to", "{root}/target"), in_the_target),
+    "fsck": Play(damaged_index, ("fsck", "--repair"), on_the_drive),
+    "clips": Play(
+        server,
+        ("clips", "sync", "--guild", "{guild}", "--fetch-history", "--keep", "store", "--rate", "100000"),
+        clips_known,
+    ),
+    "archive": Play(
+        server,
+        ("archive", "--rate", "100000", "guild", "{guild}"),
+        archived,
+        again=("archive", "--rate", "100000", "--incremental", "guild", "{guild}"),
+    ),
+}
+
+
+if __name__ == "__main__":
+    import tempfile, time
+
+    names = sys.argv[2:] or PLAYS
+    count = int(sys.argv[1])
+    for name in names:
+        play = PLAYS[name]
+        with tempfile.TemporaryDirectory() as place:
+            for stage in play.stage(Path(place)):
+                scene = Scene(play, stage, Path(place) / "scene")
+                began = time.time()
+                total = scene.whole()
+                wanted = play.outcome(scene)
+                print(name, "steps", total, time.time() - began, str(wanted)[:200], flush=True)
+                chance = random.Random(time.time())
+                which = sorted(chance.sample(range(total), min(count, total)))
+                for at in which:
+                    try:
+                        scene.dies(at)
+                        found = play.outcome(scene)
+                        assert found == wanted, (found, wanted)
+                    except BaseException as error:
+                        print(name, at, "WRONG", str(error)[:1500], flush=True)
+                        if isinstance(error, KeyboardInterrupt):
+                            raise
+                print(name, "done", time.time() - began, flush=True)
