@@ -217,7 +217,7 @@ class ChunkStore:
         return self._store.now_ns()
 
     def asking_ns(self, channel: int) -> int:
-        """Discord's time (epoch ns) for whoever lists this channel next, and concludes from what is not shown.
+        """Discord's time (epoch ns) for whoever lists this channel next and concludes from what is not shown.
         The local clock may be minutes away: where no answer has told the time yet, one message is asked for
         first. Raises as `list_after`."""
         if not self._store.knows_time():

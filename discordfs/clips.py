@@ -38,6 +38,7 @@ from discordfs.clipping.scope import Scope, SyncSettings
 from discordfs.clipping.thumbnails import Thumbnailer
 from discordfs.clipping.workers import Board, Plan, Supervisor
 from discordfs.config import DISCORD_API
+from discordfs.disk import remove_drafts
 from discordfs.errors import FormatError, RemoteError, TimedOut, Unauthorized, Unavailable, UsageError
 from discordfs.registry import runtime_dir
 from discordfs.remote.client import DiscordRemote
@@ -154,6 +155,7 @@ def connected(
     something runs. Raises BusyError, FormatError."""
     with ExitStack() as undo:
         undo.enter_context(directory.held())
+        remove_drafts(directory.path)
         catalogue = Catalogue(directory.catalogue)
         undo.callback(catalogue.close)
         loop = undo.enter_context(Loop("discordfs-clips"))

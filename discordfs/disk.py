@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.unlink(draft)
         raise
     sync_directory(path.parent)
+
+
+def remove_drafts(folder: Path, younger_s: float = 0.0) -> None:
+    """Removes what ended processes left half made of whole files in `folder` and below it; nothing that was
+    changed in the last `younger_s` seconds, where others may be writing."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(DRAFT):
+                with suppress(FileNotFoundError):  # it has got its name, or somebody else removed it
+                    _remove_draft(Path(place, name), younger_s)
+
+
+def _remove_draft(draft: Path, younger_s: float) -> None:
+    if younger_s <= 0 or time.time() - draft.stat().st_mtime > younger_s:
+        draft.unlink()
 
 
 def new_database(path: Path, script: str) -> None:

@@ -174,6 +174,15 @@ def read_manifest(saved: Path) -> tuple[list[Entry], list[str]]:
 # --- what is saved --------------------------------------------------------------------------------------
 
 
+def free_place(home: Path, name: str) -> Path:
+    """A place in `home` that no other saved directory has: by this name, or with a number."""
+    number, place = 1, home / name
+    while any(_beside(place, suffix).exists() for suffix in ("", MANIFEST, BEFORE, _GONE)):
+        number += 1
+        place = home / f"{name}-{number}"
+    return place
+
+
 def pending(home: Path) -> list[Path]:
     """The saved directories in `home` that are whole, the oldest first."""
     return sorted(saved for saved in _named(home) if saved.is_dir())

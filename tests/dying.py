@@ -21,7 +21,7 @@ _READING = ("SELECT", "PRAGMA", "BEGIN", "ROLLBACK", "--", "SAVEPOINT")
 
 
 def dies(at: int, under: Path, count: Path) -> dict[str, str]:
-    """What stands in the environment of such a command: which step, from 0; the file with how many it got to."""
+    """What stands in the environment of such a command: the step, from 0; where it writes how far it got."""
     return {AT: str(at), UNDER: str(under), COUNT: str(count)}
 
 
@@ -53,9 +53,9 @@ class _Steps:
         sqlite3.connect = connected
 
     def _heard(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_ACCMODE | os.O_CREAT):
-            self._on(arguments[0])
-        elif event in _NAMES:
+        if (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_ACCMODE | os.O_CREAT)
+        ) or event in _NAMES:
             self._on(arguments[0])
 
     def _statement(self, text: str) -> None:

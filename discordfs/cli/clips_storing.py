@@ -100,6 +100,7 @@ def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: s
     if url != NOWHERE and (url or settings.get(BUCKET)):
         opened = Store(store_url(url, settings, directory.path), settings)
         opened.check()
+        opened.sweep()
         _take_up(directory, opened)
     keep = keep or _before(directory, "keep") or "none"
     if keep == "drive" and not state.has_volume():

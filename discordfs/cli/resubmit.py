@@ -43,7 +43,17 @@ from discordfs.model import Caller
 from discordfs.recovery import build_index, read_log
 from discordfs.remote.retrying import RetryingApi
 from discordfs.remote.setup import sees_others, who_am_i
-from discordfs.stranded import BEFORE, PutBack, discard, pending, read_manifest, save, stranded_paths, sweep
+from discordfs.stranded import (
+    BEFORE,
+    PutBack,
+    discard,
+    free_place,
+    pending,
+    read_manifest,
+    save,
+    stranded_paths,
+    sweep,
+)
 from discordfs.tenure import Role, Wish
 
 ASK_TIMEOUT_S = 120.0
@@ -138,7 +148,7 @@ def _save(state: StateDirectory, volume: Unmounted) -> None:
         if drive.standing.role is not Role.LOSER:
             return
         paths = stranded_paths(drive.index)
-        place = _home(state) / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+        place = free_place(_home(state), f"{datetime.now():%Y-%m-%d-%H%M%S}")
         with shown_progress("saving", "files") as progress:
             problems = save(drive.drive, paths, place, progress)
     finally:

@@ -28,7 +28,7 @@ from discordfs.clipping.backoff import Backoff, Rounds
 from discordfs.clipping.catalogue import Catalogue
 from discordfs.clipping.model import Clip
 from discordfs.copying import Tree
-from discordfs.disk import DRAFT, make_directory, remove_journals, sync_directory, whole_file
+from discordfs.disk import make_directory, remove_drafts, remove_journals, sync_directory, whole_file
 from discordfs.errors import (
     BadRequest,
     Forbidden,
@@ -112,8 +112,7 @@ class OnDrive:
     def _sweep(self, folder: Path) -> None:
         """What a keeper that was killed left half made; there is one at a time."""
         if not self._is_swept:
-            for left in folder.rglob(f"{DRAFT}*"):
-                left.unlink()
+            remove_drafts(folder)
             self._is_swept = True
 
     def size(self, name: str) -> int | None:

@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.core import url_to_fs
 
-from discordfs.disk import whole_file
+from discordfs.disk import remove_drafts, whole_file
 from discordfs.errors import ConfigError, MissingError, Unavailable
+
+log = logging.getLogger(__name__)
 
 BUCKET, CREDENTIALS = "BUCKET_NAME", "GOOGLE_APPLICATION_CREDENTIALS"
 """The predecessor's settings."""
@@ -33,6 +35,7 @@ NOWHERE = "none"
 
 _NEEDS = {"gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STAMPS = ("size", "etag", "ETag", "generation", "mtime", "updated", "ino")  # in the words of several
+_DRAFT_S = 86_400.0
 SLOWEST = 50_000
 """Bytes a second, that a store is waited for."""
 
@@ -65,6 +68,15 @@ class Store:
         """Whether it can be reached. Raises ConfigError where a setting is wrong, Unavailable else."""
         if not self.is_local:
             self._try("", lambda: self._fs.ls(self._root, **self._limit()))
+
+    def sweep(self) -> None:
+        """Removes what was left half made in a directory, long enough ago that nobody is at it any more."""
+        if not self.is_local:
+            return
+        try:
+            remove_drafts(Path(self._root), _DRAFT_S)
+        except OSError as error:  # another user's: it is in nobody's way
+            log.warning("what was left half made in %s cannot be removed: %s", self.url, error)
 
     def put(self, name: str, data: bytes) -> None:
         """The object `name` (with slashes) is `data` from now on."""

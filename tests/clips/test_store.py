@@ -413,3 +413,28 @@ def test_beside_the_catalogue_itself_only_videos_are_kept(catalogue: Catalogue) 
 def test_a_drive_without_clips_brings_nothing(tmp_path: Path) -> None:
     assert bring_back(LocalTree(tmp_path), tmp_path / "other") == 0
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.expects_log("cannot be removed")
+def test_what_killed_processes_left_half_made_goes_once_nobody_can_be_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may write to the same directory."""
+    store = Store((tmp_path / "there").as_uri(), {})
+    store.put("kept/aa/whole", b"whole")
+    young, old = tmp_path / "there" / "kept" / "aa" / ".new-young", tmp_path / "there" / ".new-old"
+    for draft in (young, old):
+        draft.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store.sweep()
+    assert not old.exists()
+    assert (young.exists(), store.size("kept/aa/whole")) == (True, 5)
+    os.utime(young, (1, 1))
+
+    def refused(self: Path) -> None:
+        raise PermissionError(13, "not yours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refused)
+        store.sweep()
+    assert young.exists()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from discordfs.localtree import LocalTree
-from discordfs.stranded import BEFORE, PutBack, discard, pending, save, sweep
+from discordfs.stranded import BEFORE, PutBack, discard, free_place, pending, save, sweep
 
 CALLS = ("mkdir", "rename", "link", "unlink", "rmdir", "fsync", "utime")
 FILES = {"a": b"one", "folder/b": b"two", "folder/deep/\udcff odd": b"three"}
@@ -120,3 +120,12 @@ def test_what_was_saved_half_does_not_count_and_does_not_stay(
             assert not list(home.iterdir())
     assert (outcomes[0], outcomes[-1]) == (0, 1)
     assert len(outcomes) > 12, "it was not ended in the midst of it"
+
+
+def test_two_of_the_same_second_are_two(tmp_path: Path, source: LocalTree) -> None:
+    for _ in range(3):
+        save(source, [b"a"], free_place(tmp_path / "home", "now"), lambda done, total: None)
+    assert [saved.name for saved in pending(tmp_path / "home")] == ["now", "now-2", "now-3"]
+    assert all(
+        back(saved, tmp_path / f"{saved.name}.back") == {"a": b"one"} for saved in pending(tmp_path / "home")
+    )
