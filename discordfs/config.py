@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from discordfs.disk import finish_database
 from discordfs.errors import BusyError, ConfigError, FormatError, MissingError
 
 FORMAT = 1
@@ -229,7 +230,8 @@ class StateDirectory:
 
 
 class StateLock:
-    """Held while a process owns a state directory; the kernel drops it when the process dies.
+    """Held while a process owns a state directory; the kernel drops it when the process dies. The index is
+    the one that is meant to be there, also when the one before died as it replaced it.
 
     Raises BusyError when another process has it."""
 
@@ -243,6 +245,7 @@ class StateLock:
                 f"the state directory {state.path} is in use by another mount: "
                 "unmount that first, or choose another with --state-dir"
             ) from None
+        finish_database(state.index_file)
 
     def close(self) -> None:
         self._file.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -69,19 +69,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
-def remove_drafts(folder: Path, younger_s: float = 0.0) -> None:
-    """Removes what ended processes left half made of whole files in `folder` and below it; nothing that was
-    changed in the last `younger_s` seconds, where others may be writing."""
+def remove_drafts(folder: Path, before_s: float = math.inf) -> None:
+    """Removes what ended processes left half made of whole files in `folder` and below it. Where others may
+    be at work: what was changed last before that time (epoch seconds)."""
     for place, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(DRAFT):
-                with suppress(FileNotFoundError):  # it has got its name, or somebody else removed it
-                    _remove_draft(Path(place, name), younger_s)
-
-
-def _remove_draft(draft: Path, younger_s: float) -> None:
-    if younger_s <= 0 or time.time() - draft.stat().st_mtime > younger_s:
-        draft.unlink()
+        for draft in (Path(place, name) for name in names if name.startswith(DRAFT)):
+            with suppress(FileNotFoundError):  # it has got its name, or somebody else removed it
+                if draft.stat().st_mtime < before_s:
+                    draft.unlink()
 
 
 def new_database(path: Path, script: str) -> None:
@@ -108,10 +103,23 @@ def remove_journals(database: Path) -> None:
 
 
 def put_database(draft: Path, place: Path) -> None:
-    """A database that is whole and closed takes the name `place`; on disk when this returns."""
-    remove_journals(place)
-    os.replace(draft, place)
+    """A database that is whole and closed takes the name `place`; on disk when this returns. The one before
+    must not lose its WAL and stay: who dies in the midst leaves it to `finish_database`."""
+    os.replace(draft, _next(place))
     sync_directory(place.parent)
+    finish_database(place)
+
+
+def finish_database(place: Path) -> None:
+    """Before a database is opened that `put_database` may replace: carries out what that had begun."""
+    if _next(place).exists():
+        remove_journals(place)
+        os.replace(_next(place), place)
+        sync_directory(place.parent)
+
+
+def _next(place: Path) -> Path:
+    return place.with_name(f"{place.name}.next")
 
 
 @contextmanager

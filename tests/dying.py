@@ -1,4 +1,6 @@
-"""A command's process that kills itself at one of its steps: of what it does to a directory and to SQLite.
+"""A process that dies at one of its steps: a command's own, or, for one call, as an exception.
+
+A command kills itself at what it does to a directory and to SQLite.
 
 Steps are what the interpreter's audit hook tells of: files made or opened to be written, renamed, removed,
 linked, directories made and removed, below one directory; and the statements of every database that change
@@ -11,11 +13,16 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 AT, UNDER, COUNT = "TEST_DIES_AT", "TEST_DIES_UNDER", "TEST_STEPS_FILE"
+_CALLS = ("mkdir", "rename", "replace", "link", "unlink", "rmdir", "fsync", "utime")
 _NAMES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
 _READING = ("SELECT", "PRAGMA", "BEGIN", "ROLLBACK", "--", "SAVEPOINT")
 
@@ -75,3 +82,31 @@ class _Steps:
         self._left -= 1
         self._done += 1
         os.pwrite(self._count, b"%d" % self._done, 0)
+
+
+# --- for one call -----------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def dying(after: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process ends before its call to the system of this number."""
+    left = after
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def carry_out(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return call(*arguments, **more)
+
+        return carry_out
+
+    with monkeypatch.context() as patched:
+        for name in _CALLS:
+            patched.setattr(os, name, counted(getattr(os, name)))
+        yield

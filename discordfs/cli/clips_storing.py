@@ -8,6 +8,7 @@ worker on one of its own.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from discordfs.localtree import LocalTree
 
 KEEP = ("drive", "store", "none")
 _CALL_S = 120.0
+_DRAFT_S = 86_400.0  # what is so old in a store, and half made, nobody is at any more
 _SETTINGS = (BUCKET, CREDENTIALS, "STORAGE_EMULATOR_HOST")
 
 
@@ -100,7 +102,7 @@ def storing(state: StateDirectory, directory: ClipsDirectory, api: str, store: s
     if url != NOWHERE and (url or settings.get(BUCKET)):
         opened = Store(store_url(url, settings, directory.path), settings)
         opened.check()
-        opened.sweep()
+        opened.sweep(time.time() - _DRAFT_S)
         _take_up(directory, opened)
     keep = keep or _before(directory, "keep") or "none"
     if keep == "drive" and not state.has_volume():

@@ -35,7 +35,6 @@ NOWHERE = "none"
 
 _NEEDS = {"gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STAMPS = ("size", "etag", "ETag", "generation", "mtime", "updated", "ino")  # in the words of several
-_DRAFT_S = 86_400.0
 SLOWEST = 50_000
 """Bytes a second, that a store is waited for."""
 
@@ -69,12 +68,13 @@ class Store:
         if not self.is_local:
             self._try("", lambda: self._fs.ls(self._root, **self._limit()))
 
-    def sweep(self) -> None:
-        """Removes what was left half made in a directory, long enough ago that nobody is at it any more."""
+    def sweep(self, before_s: float) -> None:
+        """Removes what was left half made in a directory, and changed last before that time (epoch seconds):
+        others may write there too."""
         if not self.is_local:
             return
         try:
-            remove_drafts(Path(self._root), _DRAFT_S)
+            remove_drafts(Path(self._root), before_s)
         except OSError as error:  # another user's: it is in nobody's way
             log.warning("what was left half made in %s cannot be removed: %s", self.url, error)
 

@@ -425,16 +425,16 @@ def test_what_killed_processes_left_half_made_goes_once_nobody_can_be_at_it(
     young, old = tmp_path / "there" / "kept" / "aa" / ".new-young", tmp_path / "there" / ".new-old"
     for draft in (young, old):
         draft.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    store.sweep()
+    os.utime(old, (99, 99))
+    store.sweep(100.0)
     assert not old.exists()
     assert (young.exists(), store.size("kept/aa/whole")) == (True, 5)
-    os.utime(young, (1, 1))
+    os.utime(young, (99, 99))
 
     def refused(self: Path) -> None:
         raise PermissionError(13, "not yours")
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", refused)
-        store.sweep()
+        store.sweep(100.0)
     assert young.exists()

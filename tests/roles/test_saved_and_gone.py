@@ -4,42 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from discordfs.localtree import LocalTree
 from discordfs.stranded import BEFORE, PutBack, discard, free_place, pending, save, sweep
+from tests.dying import Killed, dying
 
-CALLS = ("mkdir", "rename", "link", "unlink", "rmdir", "fsync", "utime")
 FILES = {"a": b"one", "folder/b": b"two", "folder/deep/\udcff odd": b"three"}
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-@contextmanager
-def dying(after: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process ends before its call to the system of this number."""
-    left = after
-
-    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def carry_out(*arguments: Any, **more: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Killed
-            return call(*arguments, **more)
-
-        return carry_out
-
-    with monkeypatch.context() as patched:
-        for name in CALLS:
-            patched.setattr(os, name, counted(getattr(os, name)))
-        yield
 
 
 Deed = Callable[[Path], object]

@@ -4,6 +4,8 @@ what SQLite had beside an earlier one of the name is not carried out on it."""
 from __future__ import annotations
 
 import fcntl
+import itertools
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -16,7 +18,8 @@ import pytest
 
 from discordfs.archived.mediafiles import open_store
 from discordfs.clipping.catalogue import Catalogue
-from discordfs.disk import new_database, put_database
+from discordfs.disk import finish_database, new_database, put_database
+from tests.dying import Killed, dying
 from tests.lostwal import leave_wal
 
 Opening = Callable[[Path], Any]
@@ -109,3 +112,41 @@ def test_nor_has_one_that_takes_the_name(tmp_path: Path) -> None:
     leave_wal(tmp_path / "place")
     put_database(tmp_path / "whole", tmp_path / "place")
     assert tables(tmp_path / "place") == ["mine"]
+
+
+def make(place: Path, table: str) -> None:
+    """With a WAL that has it all, as a mount that was killed leaves it."""
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute(f"CREATE TABLE {table}(x)")
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{place}{suffix}", f"{place}.copy{suffix}")
+    for suffix in ("", "-wal"):
+        Path(f"{place}.copy{suffix}").rename(f"{place}{suffix}")
+
+
+def test_who_dies_as_it_replaces_one_leaves_the_old_or_the_new_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the old one without its WAL: that would lack what was written last."""
+    outcomes = []
+    for step in range(100):
+        home = tmp_path / str(step)
+        home.mkdir()
+        make(home / "place", "old")
+        with closing(sqlite3.connect(home / "draft")) as whole:
+            whole.execute("CREATE TABLE new(x)")
+        is_dead = False
+        try:
+            with dying(step, monkeypatch):
+                put_database(home / "draft", home / "place")
+        except Killed:
+            is_dead = True
+        finish_database(home / "place")
+        outcomes.append(tables(home / "place"))
+        if not is_dead:
+            break
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert [key for key, _ in itertools.groupby(outcomes)] == [["old"], ["new"]]
+    assert len(outcomes) > 5, "it was not ended in the midst of it"
