@@ -80,9 +80,15 @@ def _choose_guild(guilds: Sequence[setup.Guild], wanted: int | None) -> int:
 
 def check_free(state: StateDirectory) -> None:
     """Raises ConfigError when there is a volume, or a key of one, in this state directory already."""
-    for path in (state.config_file, state.key_file):
-        if path.exists():
-            raise ConfigError(f"{path} exists already: choose another --state-dir for another volume")
+    if state.config_file.exists():
+        raise ConfigError(
+            f"{state.config_file} exists already: choose another --state-dir for another volume"
+        )
+    if state.key_file.exists():
+        raise ConfigError(
+            f"{state.key_file} exists already, without config.toml: 'discordfs recover' brings the volume "
+            "back that it opens; one of an 'init' that never came to its end opens none, and may be removed"
+        )
 
 
 def new_key() -> KeyFile:

@@ -7,6 +7,7 @@ Threading: the loop's thread.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ _MESSAGE_CONTENT = (
     1 << 18 | 1 << 19
 )  # flags of an application: allowed, or allowed while it is in few servers
 _TEXT, _CATEGORY = 0, 4
+_CATEGORY_SIZE = 50  # channels (Discord's documents, "Channel Object", CHANNEL_PARENT_MAX_CHANNELS)
 _HOLDS_MESSAGES = frozenset({0, 2, 5, 13})  # text, voice, announcement and stage channels
 
 
@@ -119,10 +121,10 @@ async def find_guild_of(api: Api, channel: int) -> int:
 
 
 async def make_channels(api: Api, guild: int, names: Sequence[str], category: str = "discordfs") -> list[int]:
-    """Makes text channels under a category of this name, which is made unless it is there. Their ids, in
-    the order of `names`. Forbidden when the bot may not."""
+    """Makes text channels under a category of this name, which is made unless one is there that has room for
+    them. Their ids, in the order of `names`. Forbidden when the bot may not."""
     try:
-        parent = await _category(api, guild, category)
+        parent = await _category(api, guild, category, len(names))
         return [
             await _make(api, guild, {"name": name, "type": _TEXT, "parent_id": str(parent)}) for name in names
         ]
@@ -156,9 +158,12 @@ def _channel(raw: Mapping[str, Any]) -> Channel:
     return Channel(int(raw["id"]), str(raw["name"]), int(raw["type"]), int(raw.get("parent_id") or 0))
 
 
-async def _category(api: Api, guild: int, name: str) -> int:
-    for channel in await find_channels(api, guild):
-        if channel.type == _CATEGORY and channel.name.casefold() == name.casefold():
+async def _category(api: Api, guild: int, name: str, wanted: int) -> int:
+    channels = await find_channels(api, guild)
+    filled = Counter(channel.parent for channel in channels)
+    for channel in channels:
+        is_one = channel.type == _CATEGORY and channel.name.casefold() == name.casefold()
+        if is_one and filled[channel.id] + wanted <= _CATEGORY_SIZE:
             return channel.id
     return await _make(api, guild, {"name": name, "type": _CATEGORY})
 

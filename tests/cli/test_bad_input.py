@@ -119,6 +119,8 @@ def test_a_second_volume_in_a_state_directory(
     person: Person, volume: dict[str, str], refused: Refused
 ) -> None:
     refused(2, "exists already", "init", env=volume)
+    (person.state / "config.toml").unlink()  # as an init leaves it that was killed before its end
+    refused(2, "'discordfs recover' brings the volume back", "init", env=volume)
 
 
 def test_a_machine_without_libfuse(person: Person, volume: dict[str, str], refused: Refused) -> None:

@@ -34,7 +34,8 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 def on_disk(tree: Tree, size: int = SIZE) -> Path:
     """The cache's file of the one clip, once it is written whole."""
     folder = tree.root / "cache"
-    until(lambda: tree.cache.status().disk_bytes >= size)
+    until(lambda: tree.cache.status().disk_bytes >= size)  # what is being written counts already
+    tree.reader._writer.submit(lambda: None).result()
     (path,) = (path for path in folder.rglob("*") if path.is_file() and path.name != "CACHEDIR.TAG")
     return path
 

@@ -25,6 +25,19 @@ def test_channels_are_made_under_one_category_and_fit_for_use(
     assert bare.call(who_am_i(bot)).id == bare.call(bot.login())
 
 
+def test_a_category_that_is_full_gets_another_beside_it(bot: DiscordRemote, bare: Rig) -> None:
+    """A drive's channels stay together."""
+    guild = bare.call(find_guilds(bot))[0].id
+    bare.call(make_channels(bot, guild, ["filling"] * 48))
+    together = bare.call(make_channels(bot, guild, ["log", "a", "b"]))
+    beside = bare.call(make_channels(bot, guild, ["c", "d"]))
+    parents = {channel.id: channel.parent for channel in bare.call(find_channels(bot, guild))}
+    categories = [channel for channel in bare.call(find_channels(bot, guild)) if channel.type == 4]
+    assert len({parents[channel] for channel in together}) == 1
+    assert parents[beside[0]] != parents[together[0]]
+    assert {channel.name for channel in categories} == {"discordfs"}
+
+
 @pytest.mark.parametrize(
     ("denied", "named"),
     [

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archived.making import RunMaker, at, id_at, message
 from tests.dying import dies, steps
 from tests.mounting import EmulatorProcess, MountedDrive, new_drive, run_command
 
@@ -142,6 +143,28 @@ def damaged_index(place: Path) -> Iterator[Stage]:
         yield Stage(emulator, place / "before")
 
 
+def with_garbage(place: Path) -> Iterator[Stage]:
+    for emulator, drive in volume(place):
+        for name in sorted(FILES)[::2]:
+            (drive.mountpoint / name).unlink()
+        drive.barrier()
+        drive.umount()
+        kept_state(drive, place / "before")
+        emulator.control("POST", "clock", {"advance_s": 86_400})
+        yield Stage(emulator, place / "before")
+
+
+def runs(place: Path) -> Iterator[Stage]:
+    """Two runs of an archive, in a directory of their own."""
+    with EmulatorProcess(place / "discord") as emulator:
+        for day in ("2024-03-01", "2024-03-02"):
+            (place / "before" / "runs").mkdir(parents=True, exist_ok=True)
+            maker = RunMaker(place / "before" / "runs", at(day))
+            maker.page([message(id_at(day) + number, f"text {number}") for number in range(50)], after=0)
+            maker.write()
+        yield Stage(emulator, place / "before")
+
+
 def loser(place: Path) -> Iterator[Stage]:
     """Another machine took the volume over, before what is new here was sent."""
     for emulator, drive in volume(place):
@@ -217,6 +240,8 @@ def archived(scene: Scene) -> object:
 
 
 PLAYS = {
+    "gc": Play(with_garbage, ("gc",), on_the_drive, times=8),
+    "archive-import": Play(runs, ("archive", "import", "{root}/runs"), archived),
     "recover": Play(
         empty_machine,
         ("recover", "--key-file", "{root}/key"),
@@ -251,10 +276,10 @@ def scene(request: pytest.FixtureRequest, fuse_available: None, tmp_path: Path) 
 def campaign(scene: Scene, count: int, seed: str) -> None:
     """Dies at so many of its steps."""
     total, expected = scene.whole(), scene.play.outcome(scene)
-    assert total > 200, "the steps are not heard of"
-    for at in sorted(random.Random(seed).sample(range(total), count)):
-        scene.dies(at)
-        assert scene.play.outcome(scene) == expected, f"after its death at step {at} of {total}"
+    assert total > 20, "the steps are not heard of"
+    for step in sorted(random.Random(seed).sample(range(total), count)):
+        scene.dies(step)
+        assert scene.play.outcome(scene) == expected, f"after its death at step {step} of {total}"
 
 
 @pytest.mark.parametrize("scene", ["recover-lost-index", "resubmit"], indirect=True)
