@@ -20,10 +20,12 @@ from discordfs.clipping.catalogue import Catalogue, Found
 from discordfs.clipping.keeping import Keeper, OnDrive, bring_back, kept_name
 from discordfs.clipping.kept import ChosenStore, StorePlace
 from discordfs.clipping.model import Clip, Facts, Place, Poster
+from discordfs.clipping.place import ClipsDirectory
 from discordfs.clipping.record import alias_of, record_of
 from discordfs.clipping.store import CREDENTIALS, Store, store_url
 from discordfs.clipping.writer import Writer
-from discordfs.errors import ConfigError, FormatError, MissingError, RemoteGone, Unavailable
+from discordfs.clips import connected
+from discordfs.errors import BusyError, ConfigError, FormatError, MissingError, RemoteGone, Unavailable
 from discordfs.localtree import LocalTree
 from tests.clips.stores import Gcs
 from tests.lostwal import leave_wal
@@ -438,3 +440,15 @@ def test_what_killed_processes_left_half_made_goes_once_nobody_can_be_at_it(
         patched.setattr(Path, "unlink", refused)
         store.sweep(100.0)
     assert young.exists()
+
+
+def test_in_a_state_directory_it_goes_at_once_as_nobody_else_works_there(tmp_path: Path) -> None:
+    directory = ClipsDirectory(tmp_path / "clips")
+    left = directory.path / "kept" / "aa" / ".new-left"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with directory.held(), pytest.raises(BusyError), connected("token", directory):
+        raise AssertionError("another one works here")
+    assert left.exists()
+    with connected("token", directory):
+        assert not left.exists()

@@ -285,6 +285,8 @@ def test_the_wal_of_a_lost_index_is_not_carried_out_on_the_recovered_one(
     index.unlink()
     done = drive.command("recover")
     assert done.returncode == 0, done.stderr
+    (aside,) = drive.state_dir.glob("before-recovery-*")
+    assert (aside / "index.sqlite-wal").stat().st_size > 0, "it may be all that is left of something"
     drive.emulator.control("POST", "settings", {"time_scale": 10})
     drive.mount("--take-over")
     found = {path.name: path.read_bytes() for path in drive.mountpoint.iterdir()}

@@ -18,6 +18,7 @@ import pytest
 
 from discordfs.archived.mediafiles import open_store
 from discordfs.clipping.catalogue import Catalogue
+from discordfs.config import StateDirectory, StateLock
 from discordfs.disk import finish_database, new_database, put_database
 from tests.dying import Killed, dying
 from tests.lostwal import leave_wal
@@ -150,3 +151,18 @@ def test_who_dies_as_it_replaces_one_leaves_the_old_or_the_new_whole(
     assert outcomes == sorted(outcomes, reverse=True)
     assert [key for key, _ in itertools.groupby(outcomes)] == [["old"], ["new"]]
     assert len(outcomes) > 5, "it was not ended in the midst of it"
+
+
+def test_whoever_takes_the_state_directory_next_has_the_index_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    make(state.index_file, "old")
+    with closing(sqlite3.connect(state.path / "draft")) as whole:
+        whole.execute("CREATE TABLE new(x)")
+    with pytest.raises(Killed), dying(3, monkeypatch):
+        put_database(state.path / "draft", state.index_file)
+    with StateLock(state):
+        assert tables(state.index_file) == ["new"]
+    assert {path.name for path in state.path.iterdir()} == {"index.sqlite", "lock"}
