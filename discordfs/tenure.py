@@ -158,9 +158,11 @@ class Tenure:
         progress(f"taking over from {state.holder}: this lasts about {2 * self._lag_s:.0f} seconds")
         self._claim(look)
         look = self._await_due()
-        claim = look.fold.claim
-        assert claim is not None
-        self._settle(self._post(RecordType.ADOPTION, look.fold.next_adoption(claim.uid)), forced)
+        if look.fold.claim is not None:
+            place = look.fold.next_adoption(look.fold.claim.uid)
+            look = self._settle(self._post(RecordType.ADOPTION, place))
+        self._replay(look, forced)
+        self._book.set_lost(False)
         progress("this machine is the writer now")
 
     def _replay(self, look: Look, forced: bool) -> None:
@@ -189,12 +191,15 @@ class Tenure:
             )
 
     def _await_due(self) -> Look:
-        """A look begun when every listing has to show all that was written before our claim."""
+        """A look begun when every listing has to show all that was written before our claim; without a claim
+        when the volume is ours meanwhile, by an attempt that was interrupted."""
         end_ns = self._chunks.now_ns() + int(4 * self._lag_s * 1e9)
         while True:
             asked_ns = self._chunks.asking_ns(self._reader.channel)
             look = self._reader.look(self._book.state())
             self._refuse_others(look)
+            if look.fold.claim is None and self._is_ours(look):
+                return look
             due_ns = look.fold.adoption_due_ns if look.fold.claim else end_ns
             if look.fold.claim is None and asked_ns > end_ns:
                 raise BusyError("the claim to the volume did not count: try again later")
@@ -203,17 +208,20 @@ class Tenure:
             left_s = (due_ns - asked_ns) / 1e9 if look.fold.claim else 0.0
             self._pause(min(max(_POLL_S, left_s), _LONGEST_POLL_S))
 
-    def _settle(self, adoption: bytes, forced: bool) -> None:
+    def _settle(self, adoption: bytes) -> Look:
+        """The look that makes the volume ours. Our adoption is rejected as well when one of ours from before,
+        of an attempt that was interrupted, has settled: then it is ours by that."""
         while True:
             look = self._reader.look(self._book.state())
             status = look.fold.status(adoption)
-            if status is Status.SETTLED:
-                self._replay(look, forced)
-                self._book.set_lost(False)
-                return
-            if status is Status.REJECTED:
+            if status is Status.REJECTED and not self._is_ours(look):
                 raise BusyError("another machine has the volume by now, or this one was too slow: try again")
+            if status in (Status.SETTLED, Status.REJECTED):
+                return look
             self._pause(_POLL_S)
+
+    def _is_ours(self, look: Look) -> bool:
+        return look.fold.state().owner == self._book.me
 
     def _post(self, kind: RecordType, place: Place) -> bytes:
         """The record's uid; it is on Discord when this returns."""

@@ -11,6 +11,7 @@ import pytest
 from discordfs.errors import BusyError, OutcomeUnknown, ReadOnly, Unavailable
 from discordfs.fold import CLAIM_LIFETIME_S
 from discordfs.log import Lost, Stopped
+from discordfs.logreading import Look
 from discordfs.remote.base import Message, UploadFile
 from discordfs.remote.memory import MemoryStore
 from discordfs.tenure import Role, Wish
@@ -186,24 +187,35 @@ def test_a_take_over_that_was_interrupted_while_it_waited_goes_on(
     assert len(second.store._channels[10].messages) == claims + 1
 
 
-def test_a_take_over_that_was_interrupted_at_its_very_end_is_done(first: Machine, second: Machine) -> None:
-    """The adoption is posted, and nobody here has heard of it."""
+@pytest.mark.parametrize(
+    ("wish", "lag_s"),
+    [(Wish.WRITE, 0.0), (Wish.TAKE_OVER, 0.0), (Wish.TAKE_OVER, 3.0), (Wish.TAKE_OVER, 8.0)],
+)
+def test_a_take_over_that_was_interrupted_at_its_very_end_is_done(
+    first: Machine, second: Machine, wish: Wish, lag_s: float
+) -> None:
+    """The adoption is posted, and nobody here has heard of it. Where listings do not show it yet, another one
+    goes there, and does not count: the volume is this machine's by the first."""
     first.put(b"/b", b"between recovery and take-over")
     first.barrier()
     with second.parts() as (index, chunks, reader):
         tenure = second.tenure(index, chunks, reader)
 
-        def cut_off(adoption: bytes, forced: bool) -> None:
+        def cut_off(adoption: bytes) -> Look:
             raise Interrupted
 
         tenure._settle = cut_off  # type: ignore[method-assign]
         with pytest.raises(Interrupted):
             tenure.assume(Wish.TAKE_OVER, True, lambda text: None)
-    assert second.assume(Wish.WRITE).role is Role.WRITER
+    second.store.list_lag = lag_s
+    assert second.assume(wish).role is Role.WRITER
+    second.store.list_lag = 0.0
     second.open()
     assert second.get(b"/b") == b"between recovery and take-over"
     second.put(b"/c", b"and it can write")
     second.barrier()
+    second.close()
+    assert second.assume(Wish.WRITE).role is Role.WRITER
 
 
 def test_two_at_once_one_gets_it(
